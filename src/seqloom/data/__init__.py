@@ -1,0 +1,1 @@
+"""Data modules, readers, tokenisers, batching and collation; knows nothing of models."""

@@ -1,0 +1,1 @@
+"""Metrics as sums and counts that reduce exactly over ranks, and corpus scores."""

@@ -1,0 +1,54 @@
+"""Scores of translations over the whole corpus: sacreBLEU's BLEU and chrF (Post 2018), and exact
+match.
+
+Never a mean over batches: predictions are gathered from all ranks, counted once each, ordered, and
+scored once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch.distributed as dist
+from sacrebleu.metrics import BLEU, CHRF
+
+from seqloom.metrics.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Values by metric name (without a split), and the signatures that say how they were
+    computed."""
+
+    values: dict[str, float]
+    signatures: dict[str, str]
+
+
+def gather_predictions(own: Sequence[Prediction]) -> list[Prediction]:
+    """The predictions of all ranks, each example once, in the order of the data."""
+    parts: list[Sequence[Prediction]] = [own]
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        parts = [()] * dist.get_world_size()
+        dist.all_gather_object(parts, list(own))
+    by_index = {prediction.index: prediction for part in parts for prediction in part}
+    return [by_index[index] for index in sorted(by_index)]
+
+
+def score_translations(predictions: Iterable[Prediction]) -> Scores:
+    """Corpus BLEU (13a, cased), chrF2 and the share of predictions that equal their target; 0 of
+    nothing."""
+    predictions = list(predictions)
+    bleu, chrf = BLEU(), CHRF()
+    if not predictions:
+        return Scores({"bleu": 0.0, "chrf": 0.0, "exact_match": 0.0}, {})
+    outputs = [prediction.prediction for prediction in predictions]
+    references = [[prediction.target for prediction in predictions]]
+    num_exact = sum(p.prediction == p.target for p in predictions)
+    values = {
+        "bleu": bleu.corpus_score(outputs, references).score,
+        "chrf": chrf.corpus_score(outputs, references).score,
+        "exact_match": num_exact / len(predictions),
+    }
+    signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
+    return Scores(values, signatures)

@@ -1,0 +1,196 @@
+"""The learner through a real Trainer: one update is one update, however its batches are cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from seqloom.cells import LSTM
+from seqloom.data.batch import PairBatch
+from seqloom.data.spec import DataSpec, TokenSide
+from seqloom.decoding import BeamSearch
+from seqloom.layers.attention import GeneralAttention
+from seqloom.learners import EncoderDecoderLearner
+from seqloom.learners.schedules import Constant, Cosine
+from seqloom.sequences import Padded
+from seqloom.topologies import EncoderDecoder
+from seqloom.unrolling import Auto
+
+# No validation loader, few batches: Lightning's hints do not fit these tiny runs.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
+)
+
+
+class Letters:
+    """A tokenizer of the letters a-e."""
+
+    vocab_size = 9
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) - ord("a") + 4 for letter in text]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join(chr(i - 4 + ord("a")) for i in ids if i >= 4)
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        return [self.decode([i]) or "<eos>" for i in ids]
+
+    def save(self, path: Path) -> None:
+        raise AssertionError("not saved here")
+
+
+def make_learner(**options: Any) -> EncoderDecoderLearner:
+    torch.manual_seed(0)
+    side = TokenSide(Letters())
+    model = partial(
+        EncoderDecoder,
+        embedding_size=8,
+        hidden_size=16,
+        num_encoder_layers=1,
+        num_decoder_layers=1,
+        bidirectional=True,
+        residual=False,
+        dropout=0.0,
+        locked_dropout=False,
+        tie="all",
+        bridge="projected",
+        wiring="late",
+        cell=LSTM,
+        unrolling=Auto(),
+        attention=GeneralAttention,
+    )
+    defaults: dict[str, Any] = {
+        "spec": DataSpec(side, side, shared_vocabulary=True),
+        "model": model,
+        "optimizer": partial(torch.optim.SGD, lr=0.5),
+        "scheduler": Constant(),
+        "search": BeamSearch(beam_size=2),
+        "label_smoothing": 0.1,
+        "scheduled_sampling": 0.0,
+        "normalize": "tokens",
+        "config": {"seed": 1},
+    }
+    return EncoderDecoderLearner(**{**defaults, **options})
+
+
+def make_batch(pairs: Sequence[tuple[str, str]], first: int = 0) -> PairBatch:
+    def side(texts: Sequence[str]) -> Padded:
+        return Padded.from_list([torch.tensor([*Letters().encode(text), 2]) for text in texts])
+
+    sources, targets = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
+    index = torch.arange(first, first + len(pairs))
+    return PairBatch(index, side(sources), side(targets), sources, targets)
+
+
+PAIRS = [("ab", "ba"), ("abc", "c"), ("d", "deedd"), ("eeab", "ab"), ("ca", "a"), ("b", "bbbbbb")]
+
+
+def fit(learner: EncoderDecoderLearner, batches: list[PairBatch], **options: Any) -> Trainer:
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        max_epochs=1,
+        **options,
+    )
+    trainer.fit(learner, train_dataloaders=torch.utils.data.DataLoader(batches, batch_size=None))
+    return trainer
+
+
+def weights(learner: EncoderDecoderLearner) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in learner.parameters()]
+
+
+@pytest.mark.parametrize("normalize", ["tokens", "sequences"])
+@pytest.mark.parametrize("clip", [None, 0.1])
+def test_accumulated_batches_are_one_large_batch(normalize: str, clip: float | None) -> None:
+    whole, cut = make_learner(normalize=normalize), make_learner(normalize=normalize)
+    fit(whole, [make_batch(PAIRS)], gradient_clip_val=clip)
+    parts = [make_batch(PAIRS[:1]), make_batch(PAIRS[1:3]), make_batch(PAIRS[3:])]
+    fit(cut, parts, gradient_clip_val=clip, accumulate_grad_batches=3)
+    for one, other in zip(weights(whole), weights(cut), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_the_update_is_the_gradient_of_the_mean_over_tokens() -> None:
+    learner, batch = make_learner(), make_batch(PAIRS)
+    before = weights(learner)
+    readouts, _ = learner.model(batch.source, batch.target)
+    mask = batch.target.mask()
+    logits = learner.model.output.logits(readouts.values[mask])
+    loss = torch.nn.functional.cross_entropy(logits, batch.target.values[mask], label_smoothing=0.1)
+    grads = torch.autograd.grad(loss, list(learner.parameters()))
+    fit(learner, [batch])
+    for old, grad, new in zip(before, grads, weights(learner), strict=True):
+        torch.testing.assert_close(new, old - 0.5 * grad, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_bounds_the_norm_of_the_mean_gradient() -> None:
+    learner = make_learner()
+    before = weights(learner)
+    fit(learner, [make_batch(PAIRS)], gradient_clip_val=0.01)
+    moved = torch.cat(
+        [(new - old).flatten() for old, new in zip(before, weights(learner), strict=True)]
+    )
+    assert float(moved.norm()) == pytest.approx(0.5 * 0.01, rel=1e-3)
+
+
+def test_it_learns_and_its_scores_are_those_of_the_corpus() -> None:
+    learner = make_learner(optimizer=partial(torch.optim.Adam, lr=0.02), scheduler=Cosine())
+    trainer = fit(learner, [make_batch(PAIRS)] * 150)
+    batches = [make_batch(PAIRS[:4]), make_batch(PAIRS[4:], first=4)]
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    (metrics,) = trainer.test(learner, loader, verbose=False)
+    assert metrics["test/exact_match"] == 1.0
+    assert metrics["test/chrf"] == pytest.approx(100.0)
+    total = count = 0.0
+    for batch in batches:
+        readouts, _ = learner.model(batch.source, batch.target)
+        mask = batch.target.mask()
+        logits = learner.model.output.logits(readouts.values[mask]).detach()
+        total += float(
+            torch.nn.functional.cross_entropy(logits, batch.target.values[mask], reduction="sum")
+        )
+        count += int(mask.sum())
+    assert metrics["test/nll"] == pytest.approx(total / count, rel=1e-5)
+    assert metrics["test/perplexity"] == pytest.approx(math.exp(total / count), rel=1e-5)
+    assert set(learner.signatures) == {"test/bleu", "test/chrf"}
+    texts = [source for source, _ in PAIRS]
+    learner.eval()
+    assert [best.text for best, *_ in learner.translate(texts)] == [t for _, t in PAIRS]
+    assert [len(found) for found in learner.translate(texts, num_best=2)] == [2] * 6
+    for text, found in zip(texts, learner.attention_maps(texts), strict=True):
+        assert found["input_pieces"] == [*text, "<eos>"]
+        assert len(found["weights"]) == len(found["output_pieces"])
+        for row in found["weights"]:
+            assert sum(row) == pytest.approx(1, abs=1e-4)
+    assert learner.translate([]) == []
+
+
+def test_scheduled_sampling_grows_with_the_updates() -> None:
+    learner = make_learner(scheduled_sampling=0.5)
+    seen: list[float] = []
+    forward = learner.model.forward
+
+    def record(source: Padded, target: Padded, sampling: float = 0.0) -> Any:
+        seen.append(sampling)
+        return forward(source, target, sampling)
+
+    learner.model.forward = record  # type: ignore[method-assign]
+    fit(learner, [make_batch(PAIRS)] * 5)
+    assert seen == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
