@@ -1,0 +1,125 @@
+"""Greedy search: the best next token, over the whole batch at once.
+
+The idea: a row that ends leaves the batch, so a step costs only what is still being written.
+Same answer as a beam of one without penalties; refuses n-best lists, which it has no way to make.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqloom.decoding.candidates import next_tokens
+from seqloom.decoding.hypotheses import as_hypothesis
+from seqloom.decoding.limits import LengthLimits
+from seqloom.decoding.protocol import BOS_ID, Decodable, Hypothesis, State
+from seqloom.errors import ConfigError
+from seqloom.sequences import Padded
+
+
+class GreedySearch:
+    """Writes the most probable token at every step.
+
+    Args:
+        max_length_ratio, max_length_offset: at most ratio * source length + offset tokens; all
+            lengths count the end symbol.
+        min_length_ratio: at least ratio * source length tokens.
+        forbid_unknown: never write the unknown symbol.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_length_ratio: float = 2.0,
+        max_length_offset: int = 20,
+        min_length_ratio: float = 0.0,
+        forbid_unknown: bool = False,
+    ) -> None:
+        self.limits = LengthLimits(max_length_ratio, max_length_offset, min_length_ratio)
+        self.forbid_unknown = forbid_unknown
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        model: Decodable[State],
+        source: Padded,
+        *,
+        num_best: int | None = None,
+        with_attention: bool = False,
+    ) -> list[list[Hypothesis]]:
+        """One list of one hypothesis for each row of `source`; its score is its log probability.
+
+        `model` is expected in evaluation mode. Equal logits: the lower id.
+        """
+        if num_best not in (None, 1):
+            raise ConfigError(
+                f"num_best={num_best}", "greedy search finds one output", "use decoding=beam"
+            )
+        if source.batch_size == 0:
+            return []
+        device = source.values.device
+        shortest, longest = (limit.to(device) for limit in self.limits.of(source.lengths))
+        output = _Output(source, int(longest.max()), with_attention)
+        sentences = torch.arange(source.batch_size, device=device)
+        tokens = torch.full_like(sentences, BOS_ID)
+        log_probs = torch.zeros(len(sentences), device=device)
+        state = model.start(source)
+        length = 0
+        while True:
+            length += 1
+            logits, attention, state = model.step(tokens, state)
+            scores, ids = next_tokens(logits, 1, self.forbid_unknown)
+            scores += log_probs.unsqueeze(1)
+            ends = (
+                (scores[:, 0] >= scores[:, 1]) & (scores[:, 0] > -torch.inf) & (length >= shortest)
+            )
+            choice = (~ends).long().unsqueeze(1)
+            log_probs = scores.gather(1, choice).squeeze(1)
+            tokens = ids.gather(1, choice).squeeze(1)
+            output.write(sentences, length, tokens, log_probs, attention)
+            stays = ~ends & (length < longest)
+            if not bool(stays.all()):
+                rows = stays.nonzero().squeeze(1)
+                if len(rows) == 0:
+                    return output.hypotheses()
+                sentences, tokens, log_probs = sentences[rows], tokens[rows], log_probs[rows]
+                shortest, longest = shortest[rows], longest[rows]
+                state = model.select(state, rows)
+
+
+class _Output:
+    """What was written so far: tokens [B, T], length and log probability [B], attention steps."""
+
+    def __init__(self, source: Padded, max_length: int, with_attention: bool) -> None:
+        device = source.values.device
+        self.source_lengths = source.lengths
+        self.tokens = torch.zeros(source.batch_size, max_length, dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(source.batch_size, dtype=torch.int64, device=device)
+        self.log_probs = torch.zeros(source.batch_size, device=device)
+        self.attention: list[Tensor] | None = [] if with_attention else None
+
+    def write(
+        self, sentences: Tensor, length: int, tokens: Tensor, log_probs: Tensor, attention: Tensor
+    ) -> None:
+        self.tokens[sentences, length - 1] = tokens
+        self.lengths[sentences] = length
+        self.log_probs[sentences] = log_probs
+        if self.attention is not None:
+            step = attention.new_zeros(len(self.tokens), attention.shape[1])
+            step[sentences] = attention
+            self.attention.append(step)
+
+    def hypotheses(self) -> list[list[Hypothesis]]:
+        attention = None
+        if self.attention:
+            attention = torch.stack(self.attention, dim=1)
+        results = []
+        rows = zip(
+            self.tokens.tolist(), self.lengths.tolist(), self.log_probs.tolist(), strict=True
+        )
+        for index, (tokens, length, log_prob) in enumerate(rows):
+            steps = None
+            if attention is not None:
+                steps = attention[index, :length, : int(self.source_lengths[index])]
+            results.append([as_hypothesis(tokens[:length], log_prob, log_prob, steps)])
+        return results
