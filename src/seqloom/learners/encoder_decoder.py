@@ -25,9 +25,9 @@ from seqloom.learners.optimization import (
     scale_and_clip,
 )
 from seqloom.learners.schedules import Schedule
-from seqloom.metrics.prediction import Prediction
+from seqloom.metrics.prediction import Prediction, gather_predictions
 from seqloom.metrics.token_loss import TokenNegativeLogLikelihood, perplexity
-from seqloom.metrics.translation import gather_predictions, score_translations
+from seqloom.metrics.translation import score_translations
 from seqloom.sequences import Padded
 from seqloom.topologies import EncoderDecoder
 

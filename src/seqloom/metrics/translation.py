@@ -7,10 +7,9 @@ scored once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch.distributed as dist
 from sacrebleu.metrics import BLEU, CHRF
 
 from seqloom.metrics.prediction import Prediction
@@ -23,16 +22,6 @@ class Scores:
 
     values: dict[str, float]
     signatures: dict[str, str]
-
-
-def gather_predictions(own: Sequence[Prediction]) -> list[Prediction]:
-    """The predictions of all ranks, each example once, in the order of the data."""
-    parts: list[Sequence[Prediction]] = [own]
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        parts = [()] * dist.get_world_size()
-        dist.all_gather_object(parts, list(own))
-    by_index = {prediction.index: prediction for part in parts for prediction in part}
-    return [by_index[index] for index in sorted(by_index)]
 
 
 def score_translations(predictions: Iterable[Prediction]) -> Scores:

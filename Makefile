@@ -1,0 +1,42 @@
+# Every target sets up what it needs: `make demo`, `make test` and `make lint` work in a fresh clone.
+# Needs make and Python >= 3.11; everything else goes into .venv, in the versions of constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(STAMP) ## make .venv with everything
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Seqloom needs Python >= 3.11; name one with PYTHON=...' >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tensorboard,sentencepiece]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## train a small translation model: about two minutes on two cores
+	@echo 'A recurrent encoder-decoder learns to translate phrases from English to German:'
+	@echo '    python train.py task=translation'
+	@$(BIN)/python train.py task=translation
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+lint: $(STAMP) ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv and the caches (not outputs/)
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

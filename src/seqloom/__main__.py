@@ -1,0 +1,188 @@
+"""The console script: `seqloom COMMAND key=value ...`, the same as `python -m seqloom`.
+
+Every command is a line of `COMMANDS`: what it does, the keys it takes with their types and
+defaults, and the function behind it, which is imported only when it is called. So help and mistakes
+answer without torch. Refuses unknown commands and keys, naming the nearest right one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import seqloom
+from seqloom.entry import guarded, train
+from seqloom.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Key:
+    """A `key=value` that a command takes.
+
+    Attributes:
+        kind: what the value becomes.
+        default: what it is when left out; None: it must be given.
+        argument: what the function calls it.
+    """
+
+    kind: Callable[[str], object]
+    help: str
+    argument: str
+    default: object = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        function: `module:name`, called with the keys as keyword arguments.
+        groups: config groups of which settings are handed on as `overrides`; empty: none are.
+    """
+
+    help: str
+    function: str
+    keys: dict[str, Key] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false`."""
+    return {"true": True, "false": False}[text.lower()]
+
+
+def count(text: str) -> int:
+    """A positive number."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+TYPES: dict[Callable[[str], object], str] = {
+    Path: "a path",
+    str: "text",
+    boolean: "true or false",
+    count: "a number from 1 on",
+}
+RUN = Key(Path, "folder of a run (outputs/TASK/DATE_TIME)", "run")
+
+COMMANDS: dict[str, Command] = {
+    "evaluate": Command(
+        "score a run on its test split, or on other data",
+        "seqloom.commands.evaluate:evaluate",
+        {"run": RUN},
+        groups=("data", "batching", "decoding", "precision", "trainer"),
+        examples=("run=DIR decoding.beam_size=10", "run=DIR data=parallel_text data.root=DIR"),
+    ),
+    "predict": Command(
+        "lines in, translations out",
+        "seqloom.commands.predict:predict",
+        {
+            "run": RUN,
+            "input": Key(str, "a text file, or - for standard input", "input_path", "-"),
+            "output": Key(str, "a file, or - for standard output", "output_path", "-"),
+            "n_best": Key(count, "outputs for each line", "num_best", 1),
+            "scores": Key(boolean, "write the score before each output", "with_scores", False),
+        },
+        groups=("decoding", "precision", "trainer"),
+        examples=("run=DIR", "run=DIR input=text.en output=text.de decoding=greedy"),
+    ),
+    "report": Command(
+        "write report.html anew, for a run or for every run in a folder",
+        "seqloom.commands.report:report",
+        {"runs": Key(Path, "folder of a run, or of many", "runs")},
+        examples=("runs=DIR",),
+    ),
+    "tasks": Command("every task with its data sets", "seqloom.commands.tasks:tasks"),
+    "doctor": Command("what this machine can do", "seqloom.commands.doctor:doctor"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command line (without the program's name); returns the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("--help", "-h", "help"):
+        sys.stdout.write(_overview())
+        return 0
+    if words[0] == "--version":
+        sys.stdout.write(f"seqloom {seqloom.__version__}\n")
+        return 0
+    if words[0] == "train":
+        return train(words[1:])
+    return guarded(lambda: _run(words[0], words[1:]))
+
+
+def _run(name: str, words: list[str]) -> object:
+    from seqloom.config.overrides import did_you_mean
+
+    if name not in COMMANDS:
+        mend = did_you_mean(name, [*COMMANDS, "train"], prefix="seqloom ")
+        raise ConfigError(name, "there is no such command", mend)
+    command = COMMANDS[name]
+    if "--help" in words or "-h" in words:
+        sys.stdout.write(_help(name, command))
+        return 0
+    values = _parse(name, command, words)
+    module, _, function = command.function.partition(":")
+    return getattr(importlib.import_module(module), function)(**values)
+
+
+def _parse(name: str, command: Command, words: list[str]) -> dict[str, Any]:
+    from seqloom.config.overrides import did_you_mean
+
+    values: dict[str, Any] = {}
+    overrides: list[str] = []
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or key.startswith("-"):
+            raise ConfigError(word, "is not a setting", f"see seqloom {name} --help")
+        if key in command.keys:
+            values[command.keys[key].argument] = _convert(word, command.keys[key], text)
+        elif key.partition(".")[0] in command.groups:
+            overrides.append(word)
+        else:
+            mend = did_you_mean(key, [*command.keys, *command.groups], suffix=f"={text}")
+            raise ConfigError(word, f"seqloom {name} has no such key", mend)
+    for key, about in command.keys.items():
+        if about.argument not in values and about.default is None:
+            raise ConfigError(key, f"seqloom {name} needs it", f"write {key}=... ({about.help})")
+        values.setdefault(about.argument, about.default)
+    if command.groups:
+        values["overrides"] = overrides
+    return values
+
+
+def _convert(word: str, key: Key, text: str) -> object:
+    try:
+        return key.kind(text)
+    except (ValueError, KeyError):
+        raise ConfigError(word, "does not fit", f"write {TYPES[key.kind]}") from None
+
+
+def _overview() -> str:
+    lines = ["Seqloom trains recurrent sequence models, and uses them.", "", "Commands:"]
+    lines.append(f"  {'seqloom train':<20}train a model (the same as python train.py)")
+    lines += [f"  {f'seqloom {name}':<20}{command.help}" for name, command in COMMANDS.items()]
+    lines += ["", "Each has --help. Start with: seqloom train task=translation", ""]
+    return "\n".join(lines)
+
+
+def _help(name: str, command: Command) -> str:
+    lines = [f"seqloom {name}: {command.help}", ""]
+    for key, about in command.keys.items():
+        default = "required" if about.default is None else f"default {about.default}".lower()
+        lines.append(f"  {key + '=':<14}{about.help} ({default})")
+    if command.groups:
+        lines.append(f"  {'GROUP.KEY=':<14}settings of {', '.join(command.groups)}")
+    if command.examples:
+        lines += ["", *(f"    seqloom {name} {example}" for example in command.examples)]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""What happens inside a run's frame: data, learner, fit, test, and what is left for the reader.
+
+Straight down, in the order in which a run happens; every process of a distributed run walks
+through `run`, and only the first one writes. The weights that are tested are those that the run
+recommends (averaged, else best), read back from their file, so what is reported is what `evaluate`
+and `predict` will load.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from omegaconf import DictConfig, open_dict
+
+from seqloom.commands import assembly
+from seqloom.commands.console import console_log, print_result, quiet_trainer
+from seqloom.commands.values import plain_values
+from seqloom.data.text_pairs import TextPairs
+from seqloom.errors import ConfigError, SeqloomError
+from seqloom.learners import EncoderDecoderLearner
+from seqloom.metrics.prediction import Prediction
+from seqloom.runs import RunFolder, Summary, sha256_of_file, write_atomic
+from seqloom.tracking.checkpoints import Checkpoint
+from seqloom.tracking.logged_run import LoggedRun
+from seqloom.tracking.loggers import log_file, open_loggers
+from seqloom.tracking.predictions import PredictionWriter
+from seqloom.tracking.report import write_report
+from seqloom.tracking.throughput import Throughput, peak_memory_bytes
+
+logger = logging.getLogger(__name__)
+
+NUM_ATTENTION_EXAMPLES = 20
+
+Kind = TypeVar("Kind")
+
+
+class Fitting:
+    """One process's part of a run.
+
+    Args:
+        folder: locked by the first process.
+        summary: filled in as facts become known; whoever made it writes its status.
+        started_s: when the run began, by `time.monotonic`.
+        is_first: False in the processes that Lightning adds for further devices.
+    """
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        folder: RunFolder,
+        summary: Summary,
+        *,
+        started_s: float,
+        is_first: bool = True,
+    ) -> None:
+        self.cfg, self.folder, self.summary = cfg, folder, summary
+        self.started_s, self.is_first = started_s, is_first
+        self.callbacks = assembly.build_callbacks(cfg, folder)
+
+    def run(self) -> dict[str, float]:
+        """Goes on from last.ckpt where the folder has one; returns the test metrics by name."""
+        cfg, folder = self.cfg, self.folder
+        is_resumed = folder.last.is_file()
+        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        with (
+            log_file(folder.log, rank=rank),
+            console_log(is_first=self.is_first),
+            quiet_trainer(),
+            traceback_in_log(folder),
+        ):
+            self._pin_precision()
+            seed_everything(cfg.seed, workers=True, verbose=False)
+            datamodule = self._prepared_data()
+            learner = self._learner(datamodule)
+            run, recipes = (
+                LoggedRun(folder, plain_values(cfg), is_resumed),
+                assembly.build_loggers(cfg),
+            )
+            with open_loggers(recipes, run) as loggers:
+                trainer = assembly.build_trainer(
+                    cfg, folder, loggers=loggers, callbacks=self.callbacks
+                )
+                self._fit(trainer, learner, datamodule, is_resumed)
+                metrics = self._test(trainer, learner, datamodule)
+            if self.is_first:
+                self._leave(learner, metrics)
+        return metrics
+
+    def _pin_precision(self) -> None:
+        """Decides `auto` once: a resume and every other process must compute in the same."""
+        chosen = assembly.choose_precision(self.cfg)
+        logger.info("precision %s: %s", chosen.name, chosen.reason)
+        with open_dict(self.cfg):
+            self.cfg.precision.name = chosen.name
+        if self.is_first:
+            self.folder.write_config(plain_values(self.cfg))
+
+    def _prepared_data(self) -> TextPairs:
+        datamodule = assembly.build_datamodule(self.cfg)
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        if self.is_first:
+            datamodule.save_vocabulary(self.folder.vocabulary)
+        return datamodule
+
+    def _learner(self, datamodule: TextPairs) -> EncoderDecoderLearner:
+        """A fresh learner, whose checkpoints name the vocabulary that its ids belong to."""
+        learner = assembly.build_learner(self.cfg, datamodule.spec)
+        files = sorted(self.folder.vocabulary.iterdir())
+        vocabulary = {path.name: sha256_of_file(path) for path in files}
+        learner.hparams["vocabulary"] = vocabulary
+        self.summary.parameters = sum(p.numel() for p in learner.parameters())
+        self.summary.fingerprints = {"data": datamodule.fingerprint, **vocabulary}
+        return learner
+
+    def _fit(
+        self,
+        trainer: Trainer,
+        learner: EncoderDecoderLearner,
+        datamodule: TextPairs,
+        is_resumed: bool,
+    ) -> None:
+        last = self.folder.last if is_resumed else None
+        try:
+            trainer.fit(learner, datamodule=datamodule, ckpt_path=last, weights_only=True)
+        finally:
+            self._note_progress(trainer)
+        if trainer.global_step == 0:
+            raise ConfigError(
+                "trainer",
+                "training ended before its first update",
+                "raise max_time, limit_train_batches or data.num_train",
+            )
+
+    def _note_progress(self, trainer: Trainer) -> None:
+        """Facts that are true whether or not the training came to its end."""
+        checkpoint, throughput = _one(self.callbacks, Checkpoint), _one(self.callbacks, Throughput)
+        self.summary.steps, self.summary.epochs = trainer.global_step, trainer.current_epoch
+        self.summary.throughput = dict(throughput.summary())
+        self.summary.peak_memory_bytes = peak_memory_bytes()
+        if checkpoint.best_score is not None:
+            self.summary.best = {
+                "monitor": self.cfg.task.monitor,
+                "score": checkpoint.best_score,
+                "step": checkpoint.best_step,
+                "metrics": checkpoint.best_metrics,
+            }
+
+    def _test(
+        self, trainer: Trainer, learner: EncoderDecoderLearner, datamodule: TextPairs
+    ) -> dict[str, float]:
+        weights = _one(self.callbacks, Checkpoint).test_path
+        (metrics,) = trainer.test(
+            learner, datamodule=datamodule, ckpt_path=weights, weights_only=True, verbose=False
+        )
+        return dict(metrics)
+
+    def _leave(self, learner: EncoderDecoderLearner, metrics: dict[str, float]) -> None:
+        """What the reader of the folder finds beside the weights."""
+        predictions = _one(self.callbacks, PredictionWriter).predictions
+        write_attention(self.folder, learner.eval(), predictions[:NUM_ATTENTION_EXAMPLES])
+        self.summary.metrics = dict(metrics)
+        self.summary.signatures = learner.signatures
+        self.summary.peak_memory_bytes = peak_memory_bytes()
+        self.summary.seconds = time.monotonic() - self.started_s
+        self.summary.status = "finished"
+        self.folder.write_summary(self.summary)
+        write_report(self.folder.path)
+        print_result(self.folder, self.summary, predictions)
+
+
+def write_attention(
+    folder: RunFolder, learner: EncoderDecoderLearner, examples: list[Prediction]
+) -> None:
+    """attention.json: where in its input the model looked; no file where it has no attention."""
+    with torch.inference_mode():
+        maps = learner.attention_maps([example.input for example in examples])
+    if any(entry["weights"] for entry in maps):
+        write_atomic(folder.attention, json.dumps(maps, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def traceback_in_log(folder: RunFolder) -> Iterator[None]:
+    """An error leaves its traceback in the run's log; one that nobody expected says so."""
+    try:
+        yield
+    except Exception as error:
+        logger.exception("the run failed")
+        if not isinstance(error, SeqloomError):
+            error.add_note(f"(the traceback is in {folder.log})")
+        raise
+
+
+def _one(callbacks: list[Callback], kind: type[Kind]) -> Kind:
+    """The one callback of a kind."""
+    (found,) = (callback for callback in callbacks if isinstance(callback, kind))
+    return found

@@ -1,0 +1,137 @@
+"""`train`: one run from config to report, and the frame that leaves no half-written folder.
+
+The one idea: the run folder tells the truth at every moment. It is locked before anything is
+written, `summary.json` says "running" before any work is done, and whatever happens then (an
+error, Ctrl-C, SIGTERM) is in it before the process ends; after a SIGKILL it still says "running"
+and the dead owner's lock is taken over by a resume. Processes that Lightning starts for further
+devices join the folder of the first by an environment variable, and write nothing. Torch is
+imported inside, after the variables that it reads at import are set.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from omegaconf import DictConfig, OmegaConf
+
+from seqloom.commands.values import plain_values
+from seqloom.errors import ConfigError, SeqloomError
+from seqloom.runs import RunFolder, Summary, collect_versions
+
+logger = logging.getLogger(__name__)
+
+JOIN_VARIABLE = "SEQLOOM_RUN_DIR"
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Trains, tests and reports as `cfg` says; goes on with a run where `cfg.resume` names one.
+
+    Returns the test metrics by name, for sweeps.
+
+    Raises SeqloomError for what the user can mend and SystemExit (130, 143) when interrupted by
+    Ctrl-C or SIGTERM; the summary then says failed or interrupted.
+    """
+    if cfg.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    joined = os.environ.get(JOIN_VARIABLE)
+    if joined is not None:
+        return _join(RunFolder.open(Path(joined)))
+    check_budget(cfg)
+    with _opened(cfg) as folder, _kept_summary(cfg, folder) as (summary, started_s):
+        os.environ[JOIN_VARIABLE] = str(folder.path.absolute())
+        try:
+            from seqloom.commands.fitting import Fitting
+
+            return Fitting(cfg, folder, summary, started_s=started_s).run()
+        finally:
+            del os.environ[JOIN_VARIABLE]
+
+
+def check_budget(cfg: DictConfig) -> None:
+    """Refuses a run that would test weights that nothing has trained."""
+    for key in ("max_epochs", "max_steps", "limit_train_batches"):
+        if cfg.trainer[key] == 0:
+            raise ConfigError(f"trainer.{key}=0", "nothing would be trained", "set at least 1")
+
+
+def _opened(cfg: DictConfig) -> RunFolder:
+    """The run's folder, locked and with a config: from here on it can be resumed."""
+    if cfg.resume is not None:
+        return RunFolder.resume(Path(cfg.resume))
+    folder = RunFolder.create(
+        cfg.task.name, run_dir=None if cfg.run_dir is None else Path(cfg.run_dir)
+    )
+    folder.write_config(plain_values(cfg))
+    return folder
+
+
+def _join(folder: RunFolder) -> dict[str, float]:
+    """What a further process of a run does: the same, by the same config, without writing."""
+    from seqloom.commands.fitting import Fitting
+
+    cfg = OmegaConf.create(folder.read_config())
+    summary, started_s = folder.read_summary(), time.monotonic()
+    return Fitting(cfg, folder, summary, started_s=started_s, is_first=False).run()
+
+
+@contextmanager
+def _kept_summary(cfg: DictConfig, folder: RunFolder) -> Iterator[tuple[Summary, float]]:
+    """A summary on disk from the first moment, whose status is true when the block is left.
+
+    Beside it the time of `time.monotonic` at which the run would have begun without its breaks.
+    """
+    before = folder.read_summary() if cfg.resume is not None else Summary(task=cfg.task.name)
+    summary = Summary(
+        task=cfg.task.name,
+        seconds=before.seconds,
+        seed=cfg.seed,
+        versions=collect_versions(),
+        best=before.best,
+    )
+    folder.write_summary(summary)
+    started_s = time.monotonic() - before.seconds
+    try:
+        with _sigterm_as_exit():
+            yield summary, started_s
+        summary.status = "finished"
+    except (KeyboardInterrupt, SystemExit) as error:
+        code = 143 if isinstance(error, SystemExit) and error.code == 143 else 130
+        summary.status = "interrupted"
+        raise SystemExit(code) from None
+    except BaseException as error:
+        summary.status, summary.error = "failed", _one_line(error)
+        raise
+    finally:
+        summary.seconds = time.monotonic() - started_s
+        folder.write_summary(summary)
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM ends the block by SystemExit(143), so that what it opened is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        sys.exit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SeqloomError) else f"{type(error).__name__}: {text}"

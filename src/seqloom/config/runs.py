@@ -1,0 +1,167 @@
+"""The config of an existing run, with changes: how a run is resumed, and evaluated on something
+else.
+
+`config.yaml` of a run is plain and resolved. It is typed again by the schemas, so that a change is
+checked as on the first command line, and its links (`${seed}`) are tied again, so that a change
+reaches every copy. Values can change; a group cannot, unless the caller allows it: other parts
+would not fit the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seqloom.config.overrides import (
+    apply_setting,
+    check_option,
+    compose_config,
+    did_you_mean,
+    first_line,
+    parse,
+)
+from seqloom.config.paths import config_dir, groups
+from seqloom.config.schemas import LOGGERS, SCHEMAS, Experiment
+from seqloom.errors import ConfigError
+
+LINK = "${"
+
+
+def plain(config: DictConfig) -> DictConfig:
+    """`config` resolved and without its types: strings for choices, so that it can be stored
+    anywhere.
+
+    Raises:
+        ConfigError: a value is missing or a link leads nowhere.
+    """
+    try:
+        values = OmegaConf.to_container(
+            config, resolve=True, throw_on_missing=True, enum_to_str=True
+        )
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error.full_key or "config"), first_line(error), "set it") from None
+    result = OmegaConf.create(values)
+    assert isinstance(result, DictConfig)
+    OmegaConf.set_struct(result, True)
+    return result
+
+
+def resume_config(folder: Path, overrides: Sequence[str]) -> DictConfig:
+    """The config of the run in `folder` with changed values; `resume` names the folder."""
+    config = run_config(folder, overrides)
+    config.resume = str(folder)
+    return config
+
+
+def run_config(
+    folder: Path, overrides: Sequence[str], *, swappable: Collection[str] = ()
+) -> DictConfig:
+    """The plain config of the run in `folder`, with `overrides` merged onto it in their order.
+
+    Args:
+        swappable: groups of which another option may be chosen (`data=multi30k`); it comes with its
+            own values.
+
+    Raises:
+        ConfigError: no config is there, or an override names what cannot be changed, is not known
+            or does not fit.
+    """
+    config = typed(_read(folder))
+    known = groups(config_dir())
+    parsed = [parse(text) for text in overrides]
+    for override in parsed:
+        group = override.key_or_group
+        if group not in known:
+            continue
+        if group not in swappable:
+            raise ConfigError(
+                str(override.input_line),
+                "a run keeps its parts, only values can change",
+                f"write {group}.KEY=VALUE, or start a new run",
+            )
+        check_option(override, known[group])
+        config[group] = compose_config([f"task={config.task.name}", str(override.input_line)])[
+            group
+        ]
+    for override in parsed:
+        if override.key_or_group not in known:
+            if override.is_sweep_override():
+                raise ConfigError(
+                    str(override.input_line), "one value is needed", "write key=value"
+                )
+            apply_setting(override, config)
+    return plain(config)
+
+
+def typed(values: dict[str, Any]) -> DictConfig:
+    """Plain values under their schemas again, with links where they were links.
+
+    Raises:
+        ConfigError: values that no schema knows, such as those of another version.
+    """
+    config = OmegaConf.structured(Experiment)
+    try:
+        for key, value in values.items():
+            if key in SCHEMAS:
+                config[key] = _typed_group(key, value, values)
+            elif key == "logger":
+                loggers = {name: OmegaConf.structured(LOGGERS[name]) for name in value}
+                config[key] = OmegaConf.merge(loggers, value)
+            else:
+                config = OmegaConf.merge(config, {key: value})
+    except (OmegaConfBaseException, KeyError) as error:
+        mend = "use the version of Seqloom that wrote it"
+        raise ConfigError("config.yaml", first_line(error), mend) from None
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def _typed_group(group: str, value: dict[str, Any], values: dict[str, Any]) -> DictConfig:
+    schema = OmegaConf.structured(_schema(group, value.get("_target_")))
+    raw = OmegaConf.to_container(schema, resolve=False)
+    assert isinstance(raw, dict)
+    reference = OmegaConf.create(values)
+    rest = {}
+    for key, setting in value.items():
+        link = raw.get(key)
+        if isinstance(link, str) and link.startswith(LINK):
+            source = OmegaConf.select(reference, link.strip("${}"))
+            if source == OmegaConf.select(reference, f"{group}.{key}"):
+                continue
+        rest[key] = setting
+    merged = OmegaConf.merge(schema, rest)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _schema(group: str, target: str | None) -> type:
+    """The schema of the option that makes `target`; options with one target share a schema."""
+    targets = {}
+    for option, schema in SCHEMAS[group].items():
+        node = OmegaConf.load(config_dir() / group / f"{option}.yaml")
+        assert isinstance(node, DictConfig)
+        targets[node._target_] = schema
+    if target not in targets:
+        mend = did_you_mean(str(target), [str(name) for name in targets])
+        raise ConfigError(f"{group}._target_={target}", "is not known", mend)
+    return targets[target]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    try:
+        config = OmegaConf.load(path)
+    except FileNotFoundError:
+        why = "it holds no config.yaml" if folder.is_dir() else "there is no such folder"
+        raise ConfigError(str(folder), why, "name the folder of a run") from None
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(str(path), " ".join(str(error).split()), "restore the file") from None
+    values = OmegaConf.to_container(config, resolve=False)
+    if not isinstance(values, dict) or "task" not in values:
+        raise ConfigError(str(path), "is not the config of a run", "restore the file")
+    return {str(key): value for key, value in values.items()}

@@ -1,0 +1,39 @@
+"""Files that are whole or absent: written beside their place, synced, then renamed over it.
+
+A reader never sees half a file and a power cut never leaves one. Price: one `fsync` a write.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replaces `path` by a UTF-8 file with `text`; its folder must exist."""
+    partial = partial_path(path)
+    with open(partial, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    replace_synced(partial, path)
+
+
+def partial_path(path: Path) -> Path:
+    """Where this process writes what becomes `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def replace_synced(partial: Path, path: Path) -> None:
+    """Renames a finished file over `path`, after its bytes have reached the disk."""
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def sha256_of_file(path: Path) -> str:
+    """The file's SHA-256 as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

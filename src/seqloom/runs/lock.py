@@ -1,0 +1,92 @@
+"""`RunLock`: one process at a time writes into a run folder.
+
+The lock is a file made with O_EXCL that names the process and its machine. A lock whose process is
+dead on this machine is taken over (a flock on the folder makes that safe for two takers); one of
+another machine cannot be judged from here and is refused. Released at exit; a SIGKILL leaves a
+stale file, which the next run takes over.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seqloom.errors import ConfigError
+
+
+class RunLock:
+    """Holds `folder`/run.lock from construction until `release` or the end of the process.
+
+    Raises:
+        ConfigError: another living process holds it, or one on another machine.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "run.lock"
+        self._pid = os.getpid()
+        with _flock(folder):
+            if self.path.exists():
+                self._refuse_living(folder)
+                self.path.unlink()
+            file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            with os.fdopen(file, "w", encoding="utf-8") as stream:
+                json.dump(_identity(self._pid), stream)
+        atexit.register(self.release)
+
+    def release(self) -> None:
+        """Removes the lock; a second call, or one in a forked child, does nothing."""
+        if self._pid == os.getpid():
+            self._pid = -1
+            self.path.unlink(missing_ok=True)
+            atexit.unregister(self.release)
+
+    def _refuse_living(self, folder: Path) -> None:
+        try:
+            holder = json.loads(self.path.read_text(encoding="utf-8"))
+            host, pid = str(holder["host"]), int(holder["pid"])
+        except (ValueError, KeyError, TypeError):
+            return  # Torn by a kill while it was written.
+        if host != socket.gethostname():
+            raise ConfigError(
+                f"run_dir={folder}",
+                f"it is in use by process {pid} on {host}, which this machine cannot see",
+                f"wait for it, or delete {self.path} if that process is gone",
+            )
+        if _identity(pid) == holder:
+            raise ConfigError(
+                f"run_dir={folder}",
+                f"it is in use by process {pid}",
+                "wait until it ends, or choose another run_dir",
+            )
+
+
+@contextmanager
+def _flock(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _identity(pid: int) -> dict[str, str | int | None]:
+    """Names a living process; `started` tells it from a later one with the same number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return {}
+    except PermissionError:
+        pass  # It lives, and belongs to somebody else.
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        started = stat.rpartition(")")[2].split()[19]
+    except OSError:
+        started = None
+    return {"host": socket.gethostname(), "pid": pid, "started": started}
