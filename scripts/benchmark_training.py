@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import seqloom  # isort: skip  # first: its cure lets lightning import torchvision
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -30,7 +31,8 @@ from seqloom.config.overrides import compose_config
 from seqloom.data.batch import PairBatch
 from seqloom.runs import RunFolder
 
-NUM_WARMUP_STEPS = 20
+NUM_WARMUP_STEPS = 60
+assert seqloom.__version__
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,14 @@ import pytest
 
 import seqloom
 
+ROOT = Path(__file__).resolve().parents[1]
+# Processes that tests start find the package too, installed or not.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
 # Before any test imports torchvision: the cure is at work.
 assert seqloom.__version__
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def run(trained_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to be damaged."""
-    return shutil.copytree(trained_run, tmp_path / "copy")
+    without = shutil.ignore_patterns("evaluations")
+    return shutil.copytree(trained_run, tmp_path / "copy", ignore=without)
 
 
 class Trap:
@@ -141,6 +142,12 @@ def test_evaluating_other_data_needs_no_other_split(trained_run: Path, tmp_path:
     (predictions,) = (trained_run / "evaluations").glob("*other*/predictions.jsonl")
     inputs = [json.loads(line)["input"] for line in predictions.read_text().splitlines()]
     assert inputs == ["Monday", "Tuesday", "\u00fc"]
+
+
+def test_an_evaluation_that_fails_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="absent"):
+        evaluate(run, ["data=parallel_text", f"data.root={tmp_path / 'absent'}"])
+    assert list((run / "evaluations").iterdir()) == []
 
 
 def test_prediction_keeps_lines_in_place_and_alone_equals_together(

@@ -1,5 +1,7 @@
 """Laws of batch plans and of their share over ranks."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from seqloom.data.batching import (
     Bucketed,
     PaddedBatches,
     SortedBatches,
+    TrainingPlan,
     WorldBatchSampler,
     padded_steps,
     padding_fractions,
@@ -67,7 +70,10 @@ def test_a_plan_is_a_pure_function(batching, lengths, seed, epoch):
 
 @given(lengths_of_rows, st.integers(1, 9), st.integers(0, 3))
 def test_rows_in_a_batch_fix_the_number_of_batches(lengths, batch_size, epoch):
-    for batching in (Bucketed(batch_size=batch_size, pool_size=8), PaddedBatches(batch_size=batch_size)):
+    for batching in (
+        Bucketed(batch_size=batch_size, pool_size=8),
+        PaddedBatches(batch_size=batch_size),
+    ):
         assert batching.has_fixed_length
         plan = batching.plan(lengths, seed=0, epoch=epoch)
         assert len(plan) == -(-len(lengths) // batch_size)
@@ -77,7 +83,7 @@ def test_rows_in_a_batch_fix_the_number_of_batches(lengths, batch_size, epoch):
 def test_a_batch_by_tokens_is_as_large_as_it_may_be(lengths, longest):
     lengths = np.minimum(lengths, longest)
     batches = SortedBatches(max_tokens=100).plan(lengths, seed=0, epoch=0)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         with_one_more = np.append(batch, following[0])
         assert len(with_one_more) * lengths[with_one_more].max() > 100
 
@@ -92,7 +98,9 @@ def test_a_batch_by_tokens_is_as_large_as_it_may_be(lengths, longest):
 def test_ranks_share_the_plan(batching, lengths, world_size, uneven):
     plan = batching.plan(lengths, seed=1, epoch=0)
     ranks = [
-        WorldBatchSampler(lambda _: (plan, lengths), rank=rank, world_size=world_size, uneven=uneven)
+        WorldBatchSampler(
+            lambda _: (plan, lengths), rank=rank, world_size=world_size, uneven=uneven
+        )
         for rank in range(world_size)
     ]
     shares = [list(rank) for rank in ranks]
@@ -147,7 +155,9 @@ def test_the_costliest_batch_comes_first_on_request(uneven):
     assert padded_steps(later, lengths).sum(1).argmax() != 0
 
 
-@pytest.mark.parametrize("batching", [Bucketed(batch_size=8), Bucketed(batch_size=8, pool_size=100)])
+@pytest.mark.parametrize(
+    "batching", [Bucketed(batch_size=8), Bucketed(batch_size=8, pool_size=100)]
+)
 def test_epochs_and_seeds_differ_in_order_and_in_company(batching):
     lengths = random_lengths(300, longest=6)
     plans = [as_lists(batching.plan(lengths, seed=s, epoch=e)) for s, e in ((0, 0), (0, 1), (1, 0))]
@@ -179,7 +189,8 @@ def test_bucketing_pads_little_on_both_sides():
         padding_fractions(batching.plan(lengths, seed=1, epoch=2), lengths)
         for batching in (Bucketed(batch_size=64), PaddedBatches(batch_size=64))
     )
-    assert bucketed[0] < 0.02 and bucketed[1] < 0.08
+    assert bucketed[0] < 0.02
+    assert bucketed[1] < 0.08
     assert min(in_order) > 0.4
 
 
@@ -193,7 +204,9 @@ def test_evaluation_runs_the_longest_sources_first_and_refuses_none():
 def test_a_sampler_starts_late_and_keeps_its_length():
     lengths = random_lengths(40)
     batching = Bucketed(batch_size=4)
-    sampler = WorldBatchSampler(lambda epoch: (batching.plan(lengths, seed=0, epoch=epoch), lengths))
+    sampler = WorldBatchSampler(
+        lambda epoch: (batching.plan(lengths, seed=0, epoch=epoch), lengths)
+    )
     whole = as_lists(sampler)
     sampler.start = 3
     assert len(sampler) == 10
@@ -201,9 +214,11 @@ def test_a_sampler_starts_late_and_keeps_its_length():
     assert as_lists(sampler) == as_lists(sampler) == whole[3:]
     sampler.set_epoch(1)
     following = as_lists(sampler)
-    assert len(following) == 10 and following != whole
+    assert len(following) == 10
+    assert following != whole
     assert sampler.sampler is sampler
-    assert not hasattr(sampler, "batch_size") and not hasattr(sampler, "drop_last")
+    assert not hasattr(sampler, "batch_size")
+    assert not hasattr(sampler, "drop_last")
 
 
 @pytest.mark.parametrize(
@@ -224,5 +239,38 @@ def test_limits_that_cannot_be_are_refused(limits):
 
 def test_an_example_that_is_too_long_is_named():
     lengths = np.array([[3, 4], [5, 31], [30, 2]])
-    with pytest.raises(ConfigError, match=r"max_tokens=20: .*target of example 1 .*31 tokens.*max_tokens=31"):
+    with pytest.raises(
+        ConfigError, match=r"max_tokens=20: .*target of example 1 .*31 tokens.*max_tokens=31"
+    ):
         Bucketed(max_tokens=20).plan(lengths, seed=0, epoch=0)
+
+
+@given(lengths_of_rows, st.integers(0, 6))
+def test_epochs_of_a_training_plan_are_equally_long(lengths, epoch):
+    batching = Bucketed(max_tokens=60, pool_size=20)
+    plan = TrainingPlan(batching, lambda _: lengths, seed=0)
+    batches, planned_by = plan(epoch)
+    assert planned_by is lengths
+    first = batching.plan(lengths, seed=0, epoch=0)
+    most_that_fit = min(len(first) + -(-len(first) // 100), len(lengths))
+    assert len(batches) <= most_that_fit
+    rows = rows_of(batches)
+    assert len(set(rows)) == len(rows)
+    own = batching.plan(lengths, seed=0, epoch=epoch)
+    if len(own) <= len(first):
+        assert sorted(rows) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) * lengths[batch].max() <= 60
+
+
+def test_a_training_plan_fills_up_by_halves_and_keeps_the_costliest_first():
+    lengths = random_lengths(2000)
+    batching = Bucketed(max_tokens=400, pool_size=300, longest_first=True)
+    plan = TrainingPlan(batching, lambda _: lengths, seed=0)
+    counts = {len(batching.plan(lengths, seed=0, epoch=epoch)) for epoch in range(8)}
+    assert len(counts) > 1
+    for epoch in range(8):
+        batches, _ = plan(epoch)
+        assert len(batches) == len(plan(0)[0])
+        assert sorted(rows_of(batches)) == list(range(2000))
+    assert padded_steps(plan(0)[0], lengths).sum(1).argmax() == 0

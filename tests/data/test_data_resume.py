@@ -52,13 +52,14 @@ def fit(loader, folder, *, callbacks=(), ckpt_path=None, validate=False, **limit
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validate else 0,
         use_distributed_sampler=False,
         default_root_dir=folder,
         callbacks=list(callbacks),
         **({"max_epochs": NUM_EPOCHS} | limits),
     )
-    validation = training_loader(9) if validate else None
-    trainer.fit(model, loader, validation, ckpt_path=ckpt_path, weights_only=True)
+    trainer.fit(model, loader, training_loader(9), ckpt_path=ckpt_path, weights_only=True)
+    loader.close()
     return model
 
 
@@ -173,6 +174,8 @@ def test_other_data_are_refused_in_mid_epoch_only(tmp_path):
 def test_prediction_and_validation_see_every_row_and_keep_our_sampler(tmp_path):
     model = fit(training_loader(), tmp_path, validate=True, max_epochs=1)
     assert sorted(row for batch in model.validated for row in batch) == list(range(9))
-    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
     predicted = trainer.predict(model, training_loader(9), return_predictions=True)
     assert sorted(row for batch in predicted for row in batch) == list(range(9))

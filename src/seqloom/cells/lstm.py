@@ -60,15 +60,14 @@ class LSTM(FusedCell):
         if inputs.is_full:
             outputs, hidden, memory = self._kernel(inputs.values, self.weight_ih, state)
             return outputs, (hidden, memory)
-        # The kernel only tells the memory after step T. One more input feature, 1 on padding,
-        # shuts the input
-        # gate and opens the forget gate there, so that the memory of the last real step is held,
-        # exactly.
-        padding = (~inputs.mask()).unsqueeze(2).to(inputs.values.dtype)
-        size = self.hidden_size
-        hold = self.weight_ih.new_zeros(4 * size, 1)
-        hold[:size], hold[size : 2 * size] = -_SATURATED, _SATURATED
-        weight = torch.cat([self.weight_ih, hold], dim=1)
+        # The kernel only tells the memory after step T. One more input feature, 1 on padding, shuts
+        # the input gate and opens the forget gate there, so that the memory of the last real step
+        # is held, exactly.
+        hold = torch.zeros(4, self.hidden_size, _extra_features(self.input_size))
+        hold[0, :, 0], hold[1, :, 0] = -_SATURATED, _SATURATED
+        weight = torch.cat([self.weight_ih, hold.flatten(0, 1).to(self.weight_ih)], dim=1)
+        padding = inputs.values.new_zeros(*inputs.values.shape[:2], hold.shape[2])
+        padding[..., 0] = ~inputs.mask()
         values = torch.cat([inputs.values, padding], dim=2)
         outputs, _, memory = self._kernel(values, weight, state)
         return outputs, (inputs.with_values(outputs).last(state[0].to(outputs.dtype)), memory)
@@ -83,3 +82,8 @@ class LSTM(FusedCell):
             values, initial, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True
         )
         return outputs, hidden.squeeze(0), memory.squeeze(0)
+
+
+def _extra_features(input_size: int) -> int:
+    """At least one, so that the sum is a multiple of 32: an odd size halves oneDNN's speed."""
+    return 32 - input_size % 32

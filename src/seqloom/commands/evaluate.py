@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.pytorch import Trainer
 
 from seqloom.commands import assembly
-from seqloom.commands.console import print_examples, print_scores, quiet_trainer
+from seqloom.commands.console import console_log, print_examples, print_scores, quiet_trainer, shown
 from seqloom.commands.loading import LoadedRun, load_run
 from seqloom.runs import write_atomic
 from seqloom.tracking.predictions import PredictionWriter
-
-logger = logging.getLogger(__name__)
 
 MAX_NAME_LENGTH = 120
 
@@ -37,9 +35,9 @@ def evaluate(run: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
     start = time.monotonic()
     loaded = load_run(run, overrides=overrides)
     folder = loaded.folder.path / "evaluations" / evaluation_name(overrides)
-    folder.mkdir(parents=True, exist_ok=True)
     writer = PredictionWriter(path=folder / "predictions.jsonl")
-    metrics = _tested(loaded, writer)
+    with console_log(is_first=True), quiet_trainer(), _made(folder):
+        metrics = _tested(loaded, writer)
     result = {
         "metrics": metrics,
         "signatures": loaded.learner.signatures,
@@ -50,7 +48,7 @@ def evaluate(run: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
     write_atomic(folder / "metrics.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     print_examples(writer.predictions)
     print_scores(metrics, loaded.learner.signatures)
-    print(f"\npredictions  {folder / 'predictions.jsonl'}")
+    print(f"\npredictions  {shown(writer.path)}")
     return metrics
 
 
@@ -68,9 +66,19 @@ def _tested(loaded: LoadedRun, writer: PredictionWriter) -> dict[str, float]:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    with quiet_trainer():
-        (metrics,) = trainer.test(loaded.learner, datamodule=datamodule, verbose=False)
+    (metrics,) = trainer.test(loaded.learner, datamodule=datamodule, verbose=False)
     return dict(metrics)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Makes `folder` for what the block writes; leaves none that is empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def evaluation_name(overrides: Sequence[str]) -> str:
@@ -78,7 +86,7 @@ def evaluation_name(overrides: Sequence[str]) -> str:
     if not overrides:
         return "test"
     asked = ",".join(sorted(overrides))
-    name = re.sub(r"[^\w.,=-]+", "-", asked)
+    name = re.sub(r"[^\w.,=-]+", "-", asked, flags=re.ASCII)
     if name == asked and len(name) <= MAX_NAME_LENGTH:
         return name
     digest = hashlib.sha256(asked.encode()).hexdigest()[:8]

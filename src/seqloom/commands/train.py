@@ -10,7 +10,6 @@ imported inside, after the variables that it reads at import are set.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -27,8 +26,6 @@ from seqloom.commands.values import plain_values
 from seqloom.errors import ConfigError, SeqloomError
 from seqloom.runs import RunFolder, Summary, collect_versions
 
-logger = logging.getLogger(__name__)
-
 JOIN_VARIABLE = "SEQLOOM_RUN_DIR"
 
 
@@ -43,7 +40,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if cfg.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     joined = os.environ.get(JOIN_VARIABLE)
-    if joined is not None:
+    if joined is not None and os.environ.get("LOCAL_RANK", "0") != "0":
         return _join(RunFolder.open(Path(joined)))
     check_budget(cfg)
     with _opened(cfg) as folder, _kept_summary(cfg, folder) as (summary, started_s):

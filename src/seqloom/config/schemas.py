@@ -271,6 +271,7 @@ class Adam(Recipe):
     lr: float = MISSING
     betas: tuple[float, float] = MISSING
     eps: float = MISSING
+    fused: bool = MISSING
     weight_decay: float = MISSING
 
 

@@ -1,9 +1,9 @@
 """Which rows form a batch, and in which order: planning only, in numpy, before any tensor exists.
 
-The one idea: a plan is a list of batches (arrays of row indices) and a pure function of (lengths, seed, epoch), so
-every rank, every worker and every resumed run computes the same one, and no random state has to be kept.
-Lengths are padded steps, end symbol included. `WorldBatchSampler` gives each rank its share of the global plan.
-The price: an epoch's plan is held in memory, 8 bytes a row.
+The one idea: a plan is a list of batches (arrays of row indices) and a pure function of (lengths,
+seed, epoch), so every rank, every worker and every resumed run computes the same one, and no random
+state has to be kept. Lengths are padded steps, end symbol included. `WorldBatchSampler` gives each
+rank its share of the global plan. The price: an epoch's plan is held in memory, 8 bytes a row.
 Refuses an example that alone exceeds `max_tokens`, and limits that contradict each other.
 """
 
@@ -53,9 +53,11 @@ class PaddedBatches:
 
     Attributes:
         batch_size: rows in a batch; the last batch may have fewer.
-        max_tokens: instead of `batch_size`, an upper bound of rows x longest sequence of either side.
+        max_tokens: instead of `batch_size`, an upper bound of rows x longest sequence of either
+            side.
         max_rows: an upper bound of rows beside `max_tokens`.
-        longest_first: the costliest batch opens epoch 0, so that memory runs out in the first minute or never.
+        longest_first: the costliest batch opens epoch 0, so that memory runs out in the first
+            minute or never.
     """
 
     batch_size: int | None = None
@@ -118,7 +120,9 @@ class PaddedBatches:
         if self.max_tokens is None:
             starts = list(range(0, num_rows, max(1, most)))
         else:
-            starts = _starts_by_tokens(lengths[order].max(axis=1).astype(np.int64), self.max_tokens, most)
+            starts = _starts_by_tokens(
+                lengths[order].max(axis=1).astype(np.int64), self.max_tokens, most
+            )
         return [order[start:end] for start, end in pairwise([*starts, num_rows])]
 
 
@@ -126,10 +130,11 @@ class PaddedBatches:
 class Bucketed(PaddedBatches):
     """Batches of rows of similar length on both sides, in random order.
 
-    Rows are shuffled and dealt into equal pools of at most `pool_size`. Inside a pool they follow a snake: source
-    lengths ascend, and the target lengths of one source length ascend and of the next one descend, so that a batch
-    that runs over from one source length to the next still holds similar targets. Every second pool runs backwards.
-    Pools and ties differ between epochs, and the batches are shuffled.
+    Rows are shuffled and dealt into equal pools of at most `pool_size`. Inside a pool they follow a
+    snake: source lengths ascend, and the target lengths of one source length ascend and of the next
+    one descend, so that a batch that runs over from one source length to the next still holds
+    similar targets. Every second pool runs backwards. Pools and ties differ between epochs, and the
+    batches are shuffled.
 
     Attributes:
         pool_size: larger pools pad less and mix less; null is one pool of everything.
@@ -141,7 +146,9 @@ class Bucketed(PaddedBatches):
         super().__post_init__()
         if self.pool_size is not None and self.pool_size < 1:
             raise ConfigError(
-                f"batching.pool_size={self.pool_size}", "must be positive", "write 1 or more, or null"
+                f"batching.pool_size={self.pool_size}",
+                "must be positive",
+                "write 1 or more, or null",
             )
 
     def order(self, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -154,7 +161,7 @@ class Bucketed(PaddedBatches):
 
 @dataclass(frozen=True, kw_only=True)
 class SortedBatches(PaddedBatches):
-    """Batches of rows sorted by source length, shortest first, in every epoch; ties are shuffled."""
+    """Batches of rows sorted by source length, shortest first; ties are shuffled."""
 
     def order(self, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """See `PaddedBatches.order`."""
@@ -183,18 +190,17 @@ def padding_fractions(batches: Batches, lengths: np.ndarray) -> tuple[float, flo
     return float(source), float(target)
 
 
-def share_out(
-    batches: Batches, lengths: np.ndarray, *, world_size: int, uneven: Uneven
-) -> Batches:
+def share_out(batches: Batches, lengths: np.ndarray, *, world_size: int, uneven: Uneven) -> Batches:
     """The global plan as the ranks walk it: rank r takes every batch i with i % world_size == r.
 
-    In training (`cut` or `repeat`) the batches of one step, i to i + world_size - 1, are of similar cost, so that
-    no rank waits for another; a step stands where the earliest of its batches stood in the plan.
-    With world_size 1 the plan is unchanged.
+    In training (`cut` or `repeat`) the batches of one step, i to i + world_size - 1, are of similar
+    cost, so that no rank waits for another; a step stands where the earliest of its batches stood
+    in the plan. With world_size 1 the plan is unchanged.
 
     Args:
-        uneven: `cut` leaves out the last batches and `repeat` repeats the first, so that all ranks get the same
-            number; `keep` does neither (evaluation), but splits batches as long as there are fewer than ranks.
+        uneven: `cut` leaves out the last batches and `repeat` repeats the first, so that all ranks
+            get the same number; `keep` does neither (evaluation), but splits batches as long as
+            there are fewer than ranks.
     """
     num_batches = len(batches)
     if uneven == "keep":
@@ -215,9 +221,10 @@ def share_out(
 class TrainingPlan:
     """The batches of every epoch of a training split, always the same number of them.
 
-    Schedules ask for the number of steps once, and Lightning for the length of an epoch, so it must not change.
-    Where lengths decide it (`max_tokens`), every epoch gets that of epoch 0 and one in a hundred more: an epoch with
-    fewer has its largest batches halved, and one with still more (not seen yet) leaves out the rest, with a warning.
+    Schedules ask for the number of steps once, and Lightning for the length of an epoch, so it must
+    not change. Where lengths decide it (`max_tokens`), every epoch gets that of epoch 0 and one in
+    a hundred more: an epoch with fewer has its largest batches halved, and one with still more (not
+    seen yet) leaves out the rest, with a warning.
 
     Args:
         lengths: [N, 2] steps of each row in an epoch, which BPE dropout changes.
@@ -249,10 +256,12 @@ class TrainingPlan:
 
 
 class WorldBatchSampler:
-    """One rank's batches of an epoch; the same number on every rank in training, known before the first.
+    """One rank's batches of an epoch; the same number on every rank in training, known before the
+    first.
 
-    Its order depends on nothing but (lengths, seed, epoch, world_size). Lightning reaches `set_epoch` by
-    `.sampler`, and finds no `batch_size` and `drop_last` by which it would rebuild the sampler.
+    Its order depends on nothing but (lengths, seed, epoch, world_size). Lightning reaches
+    `set_epoch` by `.sampler`, and finds no `batch_size` and `drop_last` by which it would rebuild
+    the sampler.
 
     Args:
         plan: the global batches of an epoch and the lengths [N, 2] they were planned by.
@@ -271,7 +280,9 @@ class WorldBatchSampler:
         self.rank, self.world_size, self.uneven = rank, world_size, uneven
         self.epoch = 0
         self.start = 0
-        """How many batches an iteration leaves out at the front, until it is set back or the epoch is another."""
+        """How many batches an iteration leaves out at the front, until it is set back or the epoch
+        is another.
+        """
         self._plan = plan
         self._planned: Batches | None = None
 
@@ -289,9 +300,7 @@ class WorldBatchSampler:
         """This rank's batches of the epoch, all of them."""
         if self._planned is None:
             batches, lengths = self._plan(self.epoch)
-            shared = share_out(
-                batches, lengths, world_size=self.world_size, uneven=self.uneven
-            )
+            shared = share_out(batches, lengths, world_size=self.world_size, uneven=self.uneven)
             self._planned = shared[self.rank :: self.world_size]
         return self._planned
 
@@ -304,14 +313,16 @@ class WorldBatchSampler:
 
 
 def _snake(lengths: np.ndarray) -> np.ndarray:
-    """[N] an order by source length whose target lengths ascend and descend in turn; ties stay as they are."""
+    """[N] an order by source length whose target lengths ascend and descend in turn; ties stay as
+    they are.
+    """
     _, step = np.unique(lengths[:, 0], return_inverse=True)
     target = np.where(step % 2 == 0, lengths[:, 1], -lengths[:, 1])
     return np.lexsort((target, step))
 
 
 def _starts_by_tokens(longest: np.ndarray, max_tokens: int, max_rows: int) -> list[int]:
-    """Where each batch begins when rows are taken in order as long as rows x longest <= max_tokens."""
+    """Where batches begin when each takes rows as long as rows x longest <= max_tokens."""
     starts, start, num_rows = [], 0, len(longest)
     while start < num_rows:
         most = max(1, min(max_rows, max_tokens // max(1, int(longest[start]))))

@@ -1,8 +1,9 @@
 """Prepared folders: made once, whole or absent, found again by the fingerprint in their name.
 
-A folder is written beside its place and renamed into it with a manifest of its files; processes that want the same one
-wait for each other at a file lock. The price: a manifest holds sizes, and hashes only of the small JSON files, so that a
-start does not read gigabytes; a flipped bit in an array is not noticed.
+A folder is written beside its place and renamed into it with a manifest of its files; processes
+that want the same one wait for each other at a file lock. The price: a manifest holds sizes, and
+hashes only of the small JSON files, so that a start does not read gigabytes; a flipped bit in an
+array is not noticed.
 """
 
 from __future__ import annotations

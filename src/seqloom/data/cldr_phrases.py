@@ -1,4 +1,6 @@
-"""`data=cldr`: phrases of the Unicode CLDR in two languages, made on the spot; nothing is downloaded."""
+"""`data=cldr`: phrases of the Unicode CLDR in two languages, made on the spot; nothing is
+downloaded.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ CODE = Path(embedded.__file__).parent
 
 
 class CldrPhrases(TextPairs):
-    """`num_train`, `num_val` and `num_test` phrases (none may be None), chosen by `seed`; see `embedded.cldr`."""
+    """`num_train`, `num_val` and `num_test` phrases (none may be None), chosen by `seed`; see
+    `embedded.cldr`.
+    """
 
     def read(self, split: str) -> tuple[TextBuffer, TextBuffer]:
         """See `TextPairs.read`."""

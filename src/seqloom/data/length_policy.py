@@ -1,8 +1,9 @@
-"""What becomes of pairs that are too long or empty, decided once when a split is prepared, with counts.
+"""What becomes of pairs that are too long or empty, decided once when a split is prepared, with
+counts.
 
-Training may leave pairs out. Validation and test keep every pair, so that scores cover all lines: there `drop` does
-nothing, `truncate` shortens the source only (the reference of a score is the text itself), `error` refuses as anywhere.
-Lengths are steps, the end symbol included.
+Training may leave pairs out. Validation and test keep every pair, so that scores cover all lines:
+there `drop` does nothing, `truncate` shortens the source only (the reference of a score is the text
+itself), `error` refuses as anywhere. Lengths are steps, the end symbol included.
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ class LengthPolicy:
             value = getattr(self, name)
             if value is not None and value < 2:
                 raise ConfigError(
-                    f"data.{name}={value}", "leaves no room beside the end symbol", "write 2 or more"
+                    f"data.{name}={value}",
+                    "leaves no room beside the end symbol",
+                    "write 2 or more",
                 )
 
     def apply(
         self, source: TokenBuffer, target: TokenBuffer, *, split: str
     ) -> tuple[np.ndarray, TokenBuffer, TokenBuffer, dict[str, int]]:
-        """The rows of `split` that stay (ascending), their tokens on both sides, and counts by what happened.
+        """The rows of `split` that stay (ascending), their tokens on both sides, and counts by what
+        happened.
 
         Raises DataError when no row stays, or for the first long row under `error`.
         """

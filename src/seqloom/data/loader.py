@@ -1,17 +1,18 @@
-"""From planned rows to batches: a data set that answers whole batches, and a loader that can be resumed.
+"""From planned rows to batches: a data set that answers whole batches, and a loader that can be
+resumed.
 
-The one idea: what a batch holds is a pure function of (epoch, rows), so prefetching and worker processes cannot change
-it, and a loader's state is a count. Iteration is lazy: nothing is fetched before the first `next`, by which time
-Lightning has set the epoch (it makes iterators earlier), and only batches that were handed out count as consumed.
-`Loader` is no torch DataLoader to the outside, so Lightning never rebuilds it. The price: the first batch of an epoch
-is not prefetched.
-Refuses to go on in the middle of an epoch with other data or another number of processes.
+The one idea: what a batch holds is a pure function of (epoch, rows), so prefetching and worker
+processes cannot change it, and a loader's state is a count. Iteration is lazy: nothing is fetched
+before the first `next`, by which time Lightning has set the epoch (it makes iterators earlier), and
+only batches that were handed out count as consumed. `Loader` is no torch DataLoader to the outside,
+so Lightning never rebuilds it. The price: the first batch of an epoch is not prefetched. Refuses to
+go on in the middle of an epoch with other data or another number of processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -57,7 +58,8 @@ class FixedTokens:
 
 
 class ResegmentedTokens:
-    """BPE dropout: words cut anew for each epoch; a row that would become too long keeps its usual ids.
+    """BPE dropout: words cut anew for each epoch; a row that would become too long keeps its usual
+    ids.
 
     Args:
         usual: the ids without dropout.
@@ -204,8 +206,8 @@ class Loader:
     def load_state_dict(self, state: dict[str, int | str]) -> None:
         """The next iteration goes on where `state` was taken.
 
-        Raises ConfigError in the middle of an epoch when the processes or the data are others; between epochs both
-        may change.
+        Raises ConfigError in the middle of an epoch when the processes or the data are others;
+        between epochs both may change.
         """
         consumed, is_complete = int(state["batches_consumed"]), False
         if consumed >= int(state["num_batches"]):
@@ -261,7 +263,7 @@ class _Keys:
         return ((epoch, rows) for rows in self._sampler)
 
 
-def _as_it_is(batch: PairBatch) -> PairBatch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

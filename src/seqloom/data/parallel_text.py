@@ -1,4 +1,6 @@
-"""`data=parallel_text` and `data=multi30k`: the user's own files, or a known data set that may be fetched."""
+"""`data=parallel_text` and `data=multi30k`: the user's own files, or a known data set that may be
+fetched.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,13 @@ PRESETS = {"multi30k": Preset(MULTI30K, {"train": "train", "val": "val", "test":
 
 
 class ParallelText(TextPairs):
-    """Sentence pairs of files; `num_train`, `num_val` and `num_test` are at most so many, the first ones.
+    """Sentence pairs of files; `num_train`, `num_val` and `num_test` are at most so many, the first
+    ones.
 
     Args:
         root: folder of the files; None only with `download`: a folder of the cache.
-        train, val, test: file stems under `root` or whole tables, see `readers`; None: the preset's.
+        train, val, test: file stems under `root` or whole tables, see `readers`; None: the
+            preset's.
         preset: a known data set, or None.
         download: fetch the preset's files that `root` lacks.
     """

@@ -1,11 +1,12 @@
-"""`TextPairs`: the DataModule of problems with text on both sides; its subclasses say where the text comes from.
+"""`TextPairs`: the DataModule of problems with text on both sides; its subclasses say where the
+text comes from.
 
-The one idea: everything that can be prepared is prepared once into folders of the cache, named by a hash of all that
-they depend on (contents of files, options, tokenizers), one for the vocabulary and one for each split. A start finds
-them, maps them into memory and trains; a changed file or option has another name. Ids and lines stay on disk, as bytes
-and offsets. The price: each start hashes the source files.
-Training may leave pairs out by the length policy; validation and test keep every pair, and their references are the
-untouched lines.
+The one idea: everything that can be prepared is prepared once into folders of the cache, named by a
+hash of all that they depend on (contents of files, options, tokenizers), one for the vocabulary and
+one for each split. A start finds them, maps them into memory and trains; a changed file or option
+has another name. Ids and lines stay on disk, as bytes and offsets. The price: each start hashes the
+source files. Training may leave pairs out by the length policy; validation and test keep every
+pair, and their references are the untouched lines.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class TextPairs(LightningDataModule):
         cache_dir: see `cache.cache_root`.
         tokenizer: what to train on the training split (both sides of it together when shared).
         batching: how rows become batches.
-        vocabulary_dir: use the tokenizers in there (`vocabulary.save_spec`) as they are, and train none.
+        vocabulary_dir: use the tokenizers in there (`vocabulary.save_spec`) as they are, and train
+            none.
     """
 
     def __init__(
@@ -95,12 +97,16 @@ class TextPairs(LightningDataModule):
         self.vocabulary_dir = vocabulary_dir
         self._root = cache.cache_root(cache_dir)
         self._keys: dict[str, str] = {}
+        self._texts: dict[str, tuple[TextBuffer, TextBuffer]] = {}  # only while preparing
         self._datasets: dict[str, PairDataset] = {}
         self._spec: DataSpec | None = None
+        self._loaders: list[Loader] = []
         self._train_loader: Loader | None = None
         for name, number in self.num_pairs.items():
             if number is not None and number < 1:
-                raise ConfigError(f"data.num_{name}={number}", "is no pair at all", "write 1 or more")
+                raise ConfigError(
+                    f"data.num_{name}={number}", "is no pair at all", "write 1 or more"
+                )
 
     def read(self, split: str) -> tuple[TextBuffer, TextBuffer]:
         """The lines of `split` (train, val or test), line i of both a pair."""
@@ -118,11 +124,13 @@ class TextPairs(LightningDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that decides what the splits hold: contents, tokenizers, length policy."""
+        """A hash of everything that decides what the splits hold: contents, tokenizers, length
+        policy.
+        """
         return cache.fingerprint_of({split: self._key(split) for split in SPLITS})
 
     def save_vocabulary(self, folder: Path) -> None:
-        """Writes the tokenizers into `folder`, to be kept with the run; see `vocabulary.load_spec`."""
+        """Writes the tokenizers into `folder`, for `vocabulary.load_spec` or `vocabulary_dir`."""
         save_spec(self.spec, folder)
 
     def prepare_data(self) -> None:
@@ -132,6 +140,7 @@ class TextPairs(LightningDataModule):
             cache.ensure(self._vocabulary, self._make_vocabulary)
         for split in self._wanted():
             cache.ensure(self._folder(split), partial(self._make, split))
+        self._texts.clear()
 
     def setup(self, stage: str | None = None) -> None:
         """Maps what `prepare_data` made into memory; again only what is new."""
@@ -145,10 +154,11 @@ class TextPairs(LightningDataModule):
                 self._datasets[split] = self._load(split, folder)
 
     def teardown(self, stage: str) -> None:
-        """Ends the training split's worker processes."""
-        if self._train_loader is not None:
-            self._train_loader.close()
-            self._train_loader = None
+        """Ends the worker processes of all loaders."""
+        for loader in self._loaders:
+            loader.close()
+        self._loaders.clear()
+        self._train_loader = None
 
     def train_dataloader(self) -> Loader:
         """This rank's share of every epoch, the same number of batches on every rank.
@@ -183,7 +193,7 @@ class TextPairs(LightningDataModule):
         return self._evaluation_loader("test")
 
     def padding_fractions(self) -> dict[str, float]:
-        """The part of the training batches' steps that is padding, by the plan of the first epoch."""
+        """The part of the training batches' steps that is padding, planned for epoch 0."""
         plan = TrainingPlan(self.batching, self._datasets["train"].lengths, seed=self.seed)
         source, target = padding_fractions(*plan(0))
         return {"train/source_padding": source, "train/target_padding": target}
@@ -229,20 +239,20 @@ class TextPairs(LightningDataModule):
         return self._keys[split]
 
     def _text(self, split: str) -> tuple[TextBuffer, TextBuffer]:
-        source, target = self.read(split)
-        most = self.num_pairs[split]
-        if most is not None and len(source) > most:
-            source, target = source.take(np.arange(most)), target.take(np.arange(most))
-        return source, target
+        if split not in self._texts:
+            source, target = self.read(split)
+            most = self.num_pairs[split]
+            if most is not None and len(source) > most:
+                source, target = source.take(np.arange(most)), target.take(np.arange(most))
+            self._texts[split] = source, target
+        return self._texts[split]
 
     def _make_vocabulary(self, folder: Path) -> cache.Facts:
         source, target = self._text("train")
-        if self.tokenizer.shared:
-            both = TokenSide(train_tokenizer(chain(source, target), self.tokenizer))
-            sides = (both, both)
-        else:
-            sides = tuple(TokenSide(train_tokenizer(s, self.tokenizer)) for s in (source, target))
-        spec = DataSpec(source=sides[0], target=sides[1], shared_vocabulary=self.tokenizer.shared)
+        shared = self.tokenizer.shared
+        texts = [chain(source, target)] if shared else [source, target]
+        sides = [TokenSide(train_tokenizer(text, self.tokenizer)) for text in texts]
+        spec = DataSpec(source=sides[0], target=sides[-1], shared_vocabulary=shared)
         save_spec(spec, folder)
         return {"source": spec.source.vocab_size, "target": spec.target.vocab_size}
 
@@ -282,14 +292,18 @@ class TextPairs(LightningDataModule):
         usual = TokenBuffer.load(folder, name)
         if not self.tokenizer.bpe_dropout:
             return FixedTokens(usual)
-        paths = {part: folder / f"{name}_table.{part}.npy" for part in SegmentationTable.__annotations__}
+        paths = {
+            part: folder / f"{name}_table.{part}.npy" for part in SegmentationTable.__annotations__
+        }
         table = SegmentationTable.from_arrays(
             {part: np.load(path, mmap_mode="r", allow_pickle=False) for part, path in paths.items()}
         )
         return ResegmentedTokens(table, usual, seed=self.seed, max_length=max_length)
 
     def _place(self) -> tuple[int, int]:
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        return (
+            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        )
 
     def _evaluation_loader(self, split: str) -> Loader:
         rank, world_size = self._place()
@@ -309,13 +323,15 @@ class TextPairs(LightningDataModule):
 
     def _loader(self, split: str, sampler: WorldBatchSampler) -> Loader:
         batching = f"{type(self.batching).__name__} {self.batching} {self.seed}"
-        return Loader(
+        loader = Loader(
             self._datasets[split],
             sampler,
             fingerprint=cache.fingerprint_of({"split": self._key(split), "batching": batching}),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
+        self._loaders.append(loader)
+        return loader
 
 
 def _encoded(tokenizer: Tokenizer, text: TextBuffer) -> TokenBuffer:

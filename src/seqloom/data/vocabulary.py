@@ -1,6 +1,8 @@
-"""The vocabulary of a problem as a folder: `tokenizer.json` for both sides, or `source.json` and `target.json`.
+"""The vocabulary of a problem as a folder: `tokenizer.json` for both sides, or `source.json` and
+`target.json`.
 
-The same tokenizers always give the same bytes, so a hash of each file names the vocabulary of a run.
+The same tokenizers always give the same bytes, so a hash of each file names the vocabulary of a
+run.
 """
 
 from __future__ import annotations

@@ -20,9 +20,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqloom.errors import ConfigError
 from seqloom.sequences import Padded
+
+_SIZE_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,22 @@ class Attention(nn.Module, ABC):
         """Queries [B, T, Q] -> contexts [B, T, C] and weights [B, T, S], which sum to 1 (0 for an
         empty row)."""
         weights = masked_softmax(self.scores(queries, memory.keys), memory.mask)
-        return weights @ memory.values, weights
+        return product(weights, memory.values), weights
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """`left @ right` of batches of matrices, computed with both sides rounded up by zeros.
+
+    Every pair of lengths would be a shape of its own, for which oneDNN compiles a kernel first;
+    that took longer than the training step around it.
+    """
+    rounded = _rounded_up(left) @ _rounded_up(right)
+    return rounded[..., : left.shape[-2], : right.shape[-1]]
+
+
+def _rounded_up(matrices: Tensor) -> Tensor:
+    rows, columns = matrices.shape[-2:]
+    return F.pad(matrices, (0, -columns % _SIZE_MULTIPLE, 0, -rows % _SIZE_MULTIPLE))
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -104,7 +122,7 @@ class DotAttention(Attention):
         return values
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        return queries @ keys.transpose(1, 2)
+        return product(queries, keys.transpose(1, 2))
 
 
 class GeneralAttention(Attention):
@@ -118,7 +136,7 @@ class GeneralAttention(Attention):
         return self.weight(values)
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
-        return queries @ keys.transpose(1, 2)
+        return product(queries, keys.transpose(1, 2))
 
 
 class AdditiveAttention(Attention):
@@ -178,13 +196,13 @@ class MultiHeadAttention(Attention):
         """Scores of all heads, [B, heads * T, S]: heads stand in the place of time for the
         softmax."""
         queries, keys = self._heads(self.query(queries)), self._heads(keys)
-        scores = queries @ keys.transpose(2, 3) / math.sqrt(keys.shape[-1])
+        scores = product(queries, keys.transpose(2, 3)) / math.sqrt(keys.shape[-1])
         return scores.flatten(1, 2)
 
     def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         weights = masked_softmax(self.scores(queries, memory.keys), memory.mask)
         weights = weights.unflatten(1, (self.num_heads, queries.shape[1]))
-        contexts = weights @ self._heads(memory.values).to(weights.dtype)
+        contexts = product(weights, self._heads(memory.values))
         return self.output(contexts.transpose(1, 2).flatten(2)), weights.mean(dim=1)
 
     def _heads(self, values: Tensor) -> Tensor:

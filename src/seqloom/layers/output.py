@@ -14,7 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_ROWS_PER_CHUNK = 1024
+from seqloom.layers.embedding import TokenEmbedding
+
+_ROWS_PER_PRODUCT = 1024
+_ROWS_PER_SOFTMAX = 64
+_ROW_MULTIPLE = 128
 
 
 @dataclass(frozen=True)
@@ -43,36 +47,25 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        targets: Tensor,
-        row_weights: Tensor | None,
-        smoothing: float,
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        """Hidden [M, D], weight [V, D], bias [V], targets [M], row weights [M] -> loss and nll."""
+        """Hidden [M, D], weight [V, D], bias [V], targets [M] -> the sums loss and nll."""
         needs_gradient = any(ctx.needs_input_grad[:3])
         dtype = _product_dtype(hidden)
         product_weight, product_bias = weight.to(dtype), bias.to(dtype)
         sums = hidden.new_zeros(2, dtype=torch.float32)
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         grad_bias = torch.zeros_like(bias)
-        for start in range(0, len(hidden), _ROWS_PER_CHUNK):
-            rows = slice(start, start + _ROWS_PER_CHUNK)
-            inputs, scale = (
-                hidden[rows].to(dtype),
-                None if row_weights is None else row_weights[rows],
-            )
+        for start in range(0, len(hidden), _ROWS_PER_PRODUCT):
+            rows = slice(start, start + _ROWS_PER_PRODUCT)
+            inputs = _rounded_up(hidden[rows], dtype)
             logits = torch.addmm(product_bias, inputs, product_weight.T)
-            log_probs = logits.log_softmax(dim=1, dtype=torch.float32)
-            sums += _smoothed_sums(log_probs, targets[rows], scale, smoothing)
+            sums += _softmax_loss(
+                logits, targets[rows], smoothing, grad_bias if needs_gradient else None
+            )
             if needs_gradient:
-                grad = _logits_gradient(log_probs, targets[rows], scale, smoothing)
-                grad_bias += grad.sum(dim=0)
-                grad = grad.to(dtype)
-                grad_hidden[rows] = (grad @ product_weight).to(hidden.dtype)
-                grad_weight += grad.T @ inputs
+                grad_hidden[rows] = (logits @ product_weight)[: len(targets[rows])].to(hidden.dtype)
+                grad_weight += logits.T @ inputs
         if needs_gradient:
             ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         loss, nll = sums.unbind()
@@ -83,33 +76,50 @@ class LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grad_sums: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients by hidden, weight and bias, scaled by the loss's own; nll has none."""
         grad_loss = grad_sums[0]
-        grads = ctx.saved_tensors
-        return (*(grad * grad_loss.to(grad.dtype) for grad in grads), None, None, None)
+        return (*(grad.mul_(grad_loss.to(grad.dtype)) for grad in ctx.saved_tensors), None, None)
 
 
-def _smoothed_sums(
-    log_probs: Tensor, targets: Tensor, scale: Tensor | None, smoothing: float
+def _rounded_up(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Rows [M, D] in `dtype`, with rows of zeros up to a multiple of _ROW_MULTIPLE.
+
+    The number of real tokens is another one in every batch, and a kernel is compiled for each
+    number of rows that a product has not had before.
+    """
+    count = len(rows)
+    padded = rows.new_empty(count + -count % _ROW_MULTIPLE, rows.shape[1], dtype=dtype)
+    padded[:count], padded[count:] = rows, 0
+    return padded
+
+
+def _softmax_loss(
+    logits: Tensor, targets: Tensor, smoothing: float, grad_bias: Tensor | None
 ) -> Tensor:
-    """The sums (loss, nll) of a chunk of log probabilities [M, V]."""
-    row_nll = -log_probs.gather(1, targets.unsqueeze(1)).squeeze(1)
-    row_loss = row_nll
-    if smoothing:
-        row_loss = (1 - smoothing) * row_nll - smoothing * log_probs.mean(dim=1)
-    if scale is not None:
-        row_loss = row_loss * scale
-    return torch.stack([row_loss.sum(), row_nll.sum()])
+    """The sums (loss, nll) of logits [M or more, V] and targets [M], in float32.
 
-
-def _logits_gradient(
-    log_probs: Tensor, targets: Tensor, scale: Tensor | None, smoothing: float
-) -> Tensor:
-    """The loss's gradient by the logits, written over the log probabilities [M, V]."""
-    grad = log_probs.exp_()
-    if smoothing:
-        grad.sub_(smoothing / grad.shape[1])
-    right = targets.unsqueeze(1)
-    grad.scatter_add_(1, right, grad.new_full(right.shape, smoothing - 1))
-    return grad if scale is None else grad.mul_(scale.unsqueeze(1))
+    With `grad_bias` [V], adds the loss's gradient by the bias to it, and writes the gradient by the
+    logits over them, zero beyond row M. A few rows at a time, so that float32 stays in the cache.
+    """
+    num_words = logits.shape[1]
+    sums = logits.new_zeros(2, dtype=torch.float32)
+    for start in range(0, len(targets), _ROWS_PER_SOFTMAX):
+        right = targets[start : start + _ROWS_PER_SOFTMAX].unsqueeze(1)
+        part = logits[start : start + len(right)]
+        log_probs = part.log_softmax(dim=1, dtype=torch.float32)
+        nll = -log_probs.gather(1, right).sum()
+        loss = nll
+        if smoothing:
+            loss = (1 - smoothing) * nll - smoothing / num_words * log_probs.sum()
+        sums += torch.stack([loss, nll])
+        if grad_bias is not None:
+            grad = log_probs.exp_()
+            if smoothing:
+                grad.sub_(smoothing / num_words)
+            grad.scatter_add_(1, right, grad.new_full(right.shape, smoothing - 1))
+            grad_bias += grad.sum(dim=0)
+            part.copy_(grad)
+    if grad_bias is not None:
+        logits[len(targets) :] = 0
+    return sums
 
 
 class TokenOutput(nn.Module):
@@ -123,7 +133,7 @@ class TokenOutput(nn.Module):
     """
 
     def __init__(
-        self, *, input_size: int, vocab_size: int, embedding: nn.Embedding | None = None
+        self, *, input_size: int, vocab_size: int, embedding: TokenEmbedding | None = None
     ) -> None:
         super().__init__()
         self.projection = nn.Linear(input_size, vocab_size)
@@ -136,21 +146,13 @@ class TokenOutput(nn.Module):
         """[..., input_size] -> [..., V] in float32."""
         return self.projection(hidden).float()
 
-    def loss(
-        self,
-        hidden: Tensor,
-        targets: Tensor,
-        *,
-        smoothing: float = 0.0,
-        row_weights: Tensor | None = None,
-    ) -> TokenLoss:
-        """Sums over rows: hidden [M, input_size], targets [M] int64, optional weights [M] on the
-        trained loss."""
+    def loss(self, hidden: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> TokenLoss:
+        """Sums over rows: hidden [M, input_size], targets [M] int64."""
         weight: Tensor = self.projection.weight
         bias: Tensor = self.projection.bias
         if not torch.is_grad_enabled():  # a custom function does not see that by itself
             weight, bias = weight.detach(), bias.detach()
-        loss, nll = LinearCrossEntropy.apply(hidden, weight, bias, targets, row_weights, smoothing)
+        loss, nll = LinearCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
         return TokenLoss(loss, nll, len(targets))
 
 

@@ -145,6 +145,30 @@ class RecurrentStack(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
 
 
+def stack_of_layers(
+    input_sizes: Sequence[int],
+    *,
+    cell: CellRecipe,
+    unrolling: Unrolling,
+    output_size: int,
+    dropout: SequenceDropout,
+    residual: bool,
+    bidirectional: bool = False,
+) -> RecurrentStack:
+    """A stack with a layer for each of `input_sizes`, all of one output size."""
+    layers = [
+        RecurrentLayer(
+            cell=cell,
+            unrolling=unrolling,
+            input_size=size,
+            output_size=output_size,
+            bidirectional=bidirectional,
+        )
+        for size in input_sizes
+    ]
+    return RecurrentStack(layers=layers, dropout=dropout, residual=residual)
+
+
 def _join(states: Sequence[State]) -> State:
     """States of the directions side by side: parts [B, D * H]."""
     return tuple(torch.cat(parts, dim=-1) for parts in zip(*states, strict=True))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -29,8 +30,9 @@ from seqloom.errors import ConfigError
 from seqloom.layers.attention import Attention
 from seqloom.layers.bridge import Bridge
 from seqloom.layers.dropout import SequenceDropout
+from seqloom.layers.embedding import TokenEmbedding
 from seqloom.layers.output import TokenOutput
-from seqloom.layers.recurrent import CellRecipe, RecurrentLayer, RecurrentStack
+from seqloom.layers.recurrent import CellRecipe, stack_of_layers
 from seqloom.layers.shared_memory import SharedMemory
 from seqloom.sequences import Padded
 from seqloom.unrolling import Unrolling
@@ -120,39 +122,35 @@ class EncoderDecoder(nn.Module):
         self.bos_id = bos_id
         self.feeds_readout = wiring == "input_feeding"
         readout_size = hidden_size if tie == "none" else embedding_size
-        self.attention = (
-            None
-            if attention is None
-            else attention(query_size=hidden_size, memory_size=hidden_size)
-        )
-        context_size = 0 if self.attention is None else self.attention.context_size
+        self.attention, context_size = None, 0
+        if attention is not None:
+            self.attention = attention(query_size=hidden_size, memory_size=hidden_size)
+            context_size = self.attention.context_size
 
-        self.source_embedding = _embedding(source_vocab_size, embedding_size)
-        self.target_embedding = (
-            self.source_embedding if tie == "all" else _embedding(target_vocab_size, embedding_size)
-        )
+        self.source_embedding = TokenEmbedding(vocab_size=source_vocab_size, size=embedding_size)
+        self.target_embedding = self.source_embedding
+        if tie != "all":
+            self.target_embedding = TokenEmbedding(
+                vocab_size=target_vocab_size, size=embedding_size
+            )
         self.dropout = SequenceDropout(probability=dropout, locked=locked_dropout)
 
-        def layer(input_size: int, both_ways: bool = False) -> RecurrentLayer:
-            return RecurrentLayer(
-                cell=cell,
-                unrolling=unrolling,
-                input_size=input_size,
-                output_size=hidden_size,
-                bidirectional=both_ways,
-            )
-
-        def stack(layers: Sequence[RecurrentLayer]) -> RecurrentStack:
-            return RecurrentStack(layers=layers, dropout=self.dropout, residual=residual)
-
-        sizes = [embedding_size] + [hidden_size] * (num_encoder_layers - 1)
-        self.encoder = stack([layer(size, bidirectional) for size in sizes])
+        stack = partial(
+            stack_of_layers,
+            cell=cell,
+            unrolling=unrolling,
+            output_size=hidden_size,
+            dropout=self.dropout,
+            residual=residual,
+        )
         num_lower = 1 if wiring == "first_layer" else num_decoder_layers
-        fed_size = readout_size if self.feeds_readout else 0
-        sizes = [embedding_size + fed_size] + [hidden_size] * (num_lower - 1)
-        self.lower = stack([layer(size) for size in sizes])
         num_upper = num_decoder_layers - num_lower
-        self.upper = stack([layer(hidden_size + context_size) for _ in range(num_upper)])
+        word_size = embedding_size + (readout_size if self.feeds_readout else 0)
+        self.encoder = stack(
+            [embedding_size] + [hidden_size] * (num_encoder_layers - 1), bidirectional=bidirectional
+        )
+        self.lower = stack([word_size] + [hidden_size] * (num_lower - 1))
+        self.upper = stack([hidden_size + context_size] * num_upper)
         self.bridge = Bridge(
             kind=bridge,
             num_encoder_layers=num_encoder_layers,
@@ -280,12 +278,6 @@ def _nothing(queries: Tensor) -> tuple[Tensor, Tensor]:
 
 def _select(states: Sequence[State], rows: Tensor) -> list[State]:
     return [tuple(part[rows] for part in state) for state in states]
-
-
-def _embedding(vocab_size: int, size: int) -> nn.Embedding:
-    embedding = nn.Embedding(vocab_size, size)
-    nn.init.normal_(embedding.weight, std=size**-0.5)
-    return embedding
 
 
 def _check(

@@ -239,7 +239,7 @@ class Checkpoint(callbacks.Checkpoint):
         self._moment = moment
         self._metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         partial = partial_path(path)
-        trainer.save_checkpoint(partial, weights_only=False)
+        trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
             replace_synced(partial, path)
 
