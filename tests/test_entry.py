@@ -106,6 +106,7 @@ def test_help_lists_every_group_and_option(capsys: pytest.CaptureFixture[str]) -
         ([], "task=translation"),
         (["resume=/no/such/run"], "there is no such folder"),
         (["-m", "task=translation", "seed=1,x"], "seed=x"),
+        (["-m", "task=translation", "seed=1,2", "trainer.devices=2"], "one device"),
     ],
 )
 def test_a_wrong_training_call_is_one_line(
@@ -219,9 +220,10 @@ def test_an_unexpected_error_keeps_its_traceback_somewhere(
 
 def test_training_gets_the_plain_config(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(entry, "_train", seen.append)
+    monkeypatch.setattr(entry, "_train", lambda *given: seen.append(given))
     assert entry.train(["trainer.max_epochs=2", "task=translation"]) == 0
-    (cfg,) = seen
+    ((cfg, overrides),) = seen
+    assert overrides == ["trainer.max_epochs=2", "task=translation"]
     assert cfg.trainer.max_epochs == 2
     assert type(cfg.task.mode) is str
 
@@ -234,7 +236,7 @@ def test_resuming_gets_the_config_of_the_run(
 
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(OmegaConf.to_container(cfg)))
     seen = []
-    monkeypatch.setattr(entry, "_train", seen.append)
+    monkeypatch.setattr(entry, "_train", lambda cfg, overrides: seen.append(cfg))
     assert entry.train([f"resume={tmp_path}", "attention.num_heads=2"]) == 0
     assert (seen[0].seed, seen[0].model.attention.num_heads) == (8, 2)
     assert entry.train([f"resume={tmp_path}", "cell=gru"]) == 2
@@ -248,12 +250,13 @@ def test_a_sweep_runs_every_job_in_a_folder_of_its_own(
 ) -> None:
     seen = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(entry, "_train", lambda cfg: seen.append(cfg))
+    monkeypatch.setattr(entry, "_train", lambda *given: seen.append(given))
     monkeypatch.setattr(sys, "argv", ["train.py", "somewhere"])
     assert entry.train(["-m", "task=translation", "cell=lstm,gru", "seed=1,2"]) == 0
-    jobs = [(cfg.cell["_target_"].rpartition(".")[2], cfg.seed) for cfg in seen]
+    jobs = [(cfg.cell["_target_"].rpartition(".")[2], cfg.seed) for cfg, _ in seen]
     assert jobs == [("LSTM", 1), ("LSTM", 2), ("GRU", 1), ("GRU", 2)]
-    folders = [Path(cfg.run_dir) for cfg in seen]
+    assert seen[0][1] == ["task=translation", "cell=lstm", "seed=1"]
+    folders = [Path(cfg.run_dir) for cfg, _ in seen]
     assert [folder.name for folder in folders] == ["0", "1", "2", "3"]
     assert {folder.parents[1] for folder in folders} == {tmp_path / "outputs/sweeps/translation"}
     assert not [path for folder in folders for path in folder.iterdir()]

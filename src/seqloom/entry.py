@@ -131,13 +131,13 @@ def _compose_and_train(arguments: list[str]) -> None:
     if flags:
         sys.stdout.write(OmegaConf.to_yaml(cfg))
     else:
-        _train(plain(cfg))
+        _train(plain(cfg), settings)
 
 
 def _run_hydra(arguments: list[str], settings: list[str]) -> None:
     """Hydra's own ways to compose: a sweep (`-m`), and what its other flags show."""
     if {"-m", "--multirun"} & set(arguments):
-        compose_config(settings, sweep=True)
+        _check_sweep(compose_config(settings, sweep=True))
     register()
     # Errors are raised to us instead of printed.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -148,9 +148,10 @@ def _run_hydra(arguments: list[str], settings: list[str]) -> None:
         # Lightning starts further processes by the command line as the user wrote it.
         sys.argv = command_line
         result = plain(cfg)
-        if HydraConfig.get().mode == RunMode.MULTIRUN and result.run_dir is None:
-            result.run_dir = HydraConfig.get().runtime.output_dir
-        return _train(result)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            _check_sweep(result)
+            result.run_dir = result.run_dir or HydraConfig.get().runtime.output_dir
+        return _train(result, list(HydraConfig.get().overrides.task))
 
     try:
         sys.argv = [command_line[0], *arguments]
@@ -163,10 +164,19 @@ def _run_hydra(arguments: list[str], settings: list[str]) -> None:
         sys.argv = command_line
 
 
-def _train(cfg: DictConfig) -> object:
+def _check_sweep(cfg: DictConfig) -> None:
+    if str(cfg.trainer.devices) != "1":
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}",
+            "a run of a sweep uses one device for now",
+            "leave it out, or start the runs one by one without -m",
+        )
+
+
+def _train(cfg: DictConfig, overrides: list[str]) -> object:
     from seqloom.commands.train import train
 
-    return train(cfg)
+    return train(cfg, overrides)
 
 
 def _check_flags(flags: list[str]) -> None:

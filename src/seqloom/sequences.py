@@ -1,4 +1,5 @@
-"""`Padded`: the one form of a variable-length batch, from the collate function to the loss.
+"""`Padded`: the one form of a variable-length batch, from the collate function to the loss; and the
+ids of the special symbols, the same in every vocabulary.
 
 Shape legend, for the whole package: `B` batch, `T` time (target time), `S` source time, `I` input,
 `H` hidden, `E` embedding, `V` vocabulary, `K` beam, `L` layers, `D` directions.
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,6 @@ class Padded:
     def select(self, rows: Tensor) -> Padded:
         """Rows [N] (int64, repeats allowed) in the order given."""
         return Padded(self.values[rows.to(self.values.device)], self.lengths[rows.cpu()])
-
-    def packed(self) -> PackedSequence:
-        """Torch's packed form; refuses length 0, as torch does."""
-        return pack_padded_sequence(
-            self.values, self.lengths, batch_first=True, enforce_sorted=False
-        )
-
-    @classmethod
-    def from_packed(cls, packed: PackedSequence, max_length: int) -> Padded:
-        """Undoes `packed`, padded with zeros to `max_length` steps."""
-        values, lengths = pad_packed_sequence(packed, batch_first=True, total_length=max_length)
-        return cls(values, lengths)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Padded:
         """Moves the values; lengths stay on the CPU. Lightning calls this for a batch."""

@@ -44,7 +44,10 @@ def tiny_config(tiny_settings: tuple[str, ...]) -> TinyConfig:
     """The config of that run, with further overrides."""
 
     def compose(*overrides: str) -> DictConfig:
-        return plain(compose_config([*tiny_settings, *overrides]))
+        # A greedy search has no beam.
+        dropped = "decoding.beam_size=2" if "decoding=greedy" in overrides else None
+        settings = [setting for setting in tiny_settings if setting != dropped]
+        return plain(compose_config([*settings, *overrides]))
 
     return compose
 

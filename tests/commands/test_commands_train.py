@@ -58,6 +58,20 @@ def test_a_run_leaves_the_folder_of_the_contract(trained_run: Path) -> None:
     assert {"input", "target", "prediction", "score"} <= json.loads(predictions[0]).keys()
 
 
+def test_the_summary_and_the_report_keep_the_contract(trained_run: Path) -> None:
+    summary = summary_of(trained_run)
+    throughput = summary["throughput"]
+    assert isinstance(throughput, dict)
+    for name in ("target_tokens_per_s", "examples_per_s", "padding_fraction"):
+        assert throughput[f"train/{name}"] >= 0
+    for name in ("peak_memory_bytes", "parameters", "versions", "seconds", "best"):
+        assert summary[name]
+    page = (trained_run / "report.html").read_text(encoding="utf-8")
+    assert all(word in page for word in ("Curves", "Examples", "trainer.max_steps=8"))
+    assert 'id="attention-' in page or "heat" in page
+    assert "padding of an epoch: " in (trained_run / "train.log").read_text(encoding="utf-8")
+
+
 def test_a_checkpoint_is_tensors_and_plain_values_with_config_and_vocabulary(
     trained_run: Path,
 ) -> None:
@@ -104,7 +118,7 @@ def test_the_summary_tells_how_a_run_ended(
     status: str,
     left: type[BaseException],
 ) -> None:
-    def broken(self: fitting.Fitting) -> None:
+    def broken(self: fitting.Fitting, is_resumed: bool) -> None:
         assert summary_of(tmp_path / "run")["status"] == "running"
         raise raised
 
@@ -135,7 +149,7 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(tiny_config: TinyConfig, tmp_p
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_over(
     tiny_config: TinyConfig, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(self: fitting.Fitting) -> None:
+    def killed(self: fitting.Fitting, is_resumed: bool) -> None:
         raise SystemExit(143)
 
     with monkeypatch.context() as patch:

@@ -46,7 +46,8 @@ def test_a_loaded_run_translates_as_its_predictions_say(trained_run: Path) -> No
     loaded = load_run(trained_run)
     lines = (trained_run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     expected = [json.loads(line) for line in lines]
-    found = loaded.learner.translate([line["input"] for line in expected])
+    with loaded.precision.autocast(loaded.device):
+        found = loaded.learner.translate([line["input"] for line in expected])
     assert [answers[0].text for answers in found] == [line["prediction"] for line in expected]
 
 
@@ -70,6 +71,21 @@ def test_a_truncated_checkpoint_is_named(run: Path, size: int) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:size])
     with pytest.raises(DataError, match=r"best\.ckpt"):
         load_run(run)
+
+
+@pytest.mark.parametrize("part", ["state_dict", "vocabulary", "config"])
+def test_a_checkpoint_without_a_part_is_named(run: Path, part: str) -> None:
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    state = torch.load(checkpoint, weights_only=True)
+    (state if part == "state_dict" else state["hyper_parameters"]).pop(part)
+    torch.save(state, checkpoint)
+    with pytest.raises(DataError, match=r"best\.ckpt: .*lacks"):
+        load_run(run)
+
+
+def test_what_does_not_shape_weights_may_change(trained_run: Path) -> None:
+    overrides = ["model.dropout=0.7", "model.locked_dropout=true", "tokenizer.bpe_dropout=0.2"]
+    assert load_run(trained_run, overrides=overrides).cfg.model.dropout == 0.7
 
 
 def test_a_checkpoint_from_elsewhere_never_runs_code(run: Path, tmp_path: Path) -> None:

@@ -41,6 +41,22 @@ def test_resuming_changes_values_and_keeps_parts(tmp_path: Path) -> None:
         resume_config(tmp_path, ["cell=gru"])
 
 
+@pytest.mark.parametrize("setting", ["optimizer.lr=0.1", "scheduler.warmup_steps=3"])
+def test_a_resume_refuses_what_the_checkpoint_would_undo(tmp_path: Path, setting: str) -> None:
+    written(tmp_path)
+    with pytest.raises(ConfigError, match="goes on as it was; start a new run to change it"):
+        resume_config(tmp_path, [setting])
+
+
+def test_other_data_keeps_the_languages_of_the_run(tmp_path: Path) -> None:
+    written(tmp_path, "data.source_language=ja", "data.target_language=fi")
+    other = ["data=parallel_text", "data.root=x"]
+    data = run_config(tmp_path, other, swappable=["data"]).data
+    assert (data.source_language, data.target_language) == ("ja", "fi")
+    data = run_config(tmp_path, [*other, "data.target_language=sv"], swappable=["data"]).data
+    assert (data.source_language, data.target_language) == ("ja", "sv")
+
+
 def test_a_link_is_tied_again_unless_its_value_differed(tmp_path: Path) -> None:
     written(tmp_path, "data.seed=9")
     assert run_config(tmp_path, ["seed=4"]).data.seed == 9

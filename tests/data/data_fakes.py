@@ -53,6 +53,7 @@ class RowRecorder(LightningModule):
         self.weight = nn.Parameter(torch.randn(VOCAB_SIZE, 4, generator=generator))
         self.rows: list[list[int]] = []
         self.validated: list[list[int]] = []
+        self.tested: list[list[int]] = []
 
     def _loss(self, batch: PairBatch) -> Tensor:
         source = self.weight[batch.source.values].mean(dim=1)
@@ -65,6 +66,9 @@ class RowRecorder(LightningModule):
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         self.validated.append(batch.index.tolist())
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        self.tested.append(batch.index.tolist())
 
     def predict_step(self, batch: PairBatch, batch_idx: int) -> list[int]:
         return batch.index.tolist()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from seqloom.data.buffers import TextBuffer, TokenBuffer
 from seqloom.data.loader import FixedTokens, PairDataset, ResegmentedTokens, padded
 from seqloom.data.tokenizers import SegmentationTable, TokenizerOptions, train_tokenizer
-from seqloom.data.tokenizers.base import EOS_ID, PAD_ID
 from seqloom.errors import ConfigError
+from seqloom.sequences import EOS_ID, PAD_ID
 
 
 @given(st.lists(st.lists(st.integers(4, 99), max_size=9), min_size=1, max_size=9))

@@ -15,8 +15,8 @@ from seqloom.data.batching import Bucketed, PaddedBatches
 from seqloom.data.cldr_phrases import CldrPhrases
 from seqloom.data.parallel_text import ParallelText
 from seqloom.data.tokenizers import TokenizerOptions
-from seqloom.data.tokenizers.base import EOS_ID
 from seqloom.errors import ConfigError, DataError
+from seqloom.sequences import EOS_ID
 
 # Lightning 2.6 beside torch 2.13.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
@@ -132,10 +132,16 @@ def test_training_drops_long_and_empty_pairs_and_says_so_once_a_split(root, capl
     assert len(said) == 3
 
 
-def test_a_long_pair_can_be_an_error_that_names_its_line(root):
+def test_a_long_pair_can_be_an_error_that_names_it(root):
     write_split(root, "train", ["a", "a b c d"], ["x", "y"])
-    with pytest.raises(DataError, match=r"data\.train, line 2: .*5 source and 2 target tokens"):
+    with pytest.raises(DataError, match=r"data\.train, pair 2: .*5 source and 2 target tokens"):
         ready(root, too_long="error", max_source_length=4)
+
+
+def test_the_header_of_a_table_is_no_pair(root):
+    (root / "train.tsv").write_text("de\ten\nx\ta\ny\ta b c d\n")
+    with pytest.raises(DataError, match=r"data\.train, pair 2: .*5 source and 2 target tokens"):
+        ready(root, train="train.tsv", too_long="error", max_source_length=4)
 
 
 def test_nothing_left_is_an_error(root):
@@ -148,7 +154,7 @@ def test_one_pair_a_split(root):
     for split in ("train", "val", "test"):
         write_split(root, split, ["hello"], ["x"])
     datamodule = ready(root)
-    for split in ("train", "val", "test", "predict"):
+    for split in ("train", "val", "test"):
         (batch,) = getattr(datamodule, f"{split}_dataloader")()
         assert batch.source.values.shape == (1, 2)
 
@@ -198,6 +204,39 @@ def test_the_fingerprint_follows_contents_and_not_times(root):
     assert "HET" in " ".join(texts(ready(root).val_dataloader(), "target_text"))
 
 
+class CountingText(ParallelText):
+    """Counts how often the files of each split are hashed."""
+
+    def fingerprint_parts(self, split):
+        HASHED.append(split)
+        return super().fingerprint_parts(split)
+
+
+HASHED: list[str] = []
+
+
+def test_a_run_hashes_its_sources_once(root):
+    plain = module(root)
+    datamodule = CountingText(
+        source_language="en",
+        target_language="de",
+        root=str(root),
+        train="train",
+        val="val",
+        test="test",
+        cache_dir=str(root.parent / "cache"),
+        tokenizer=OPTIONS,
+        batching=Bucketed(batch_size=8),
+    )
+    HASHED.clear()
+    for stage in ("fit", "test"):
+        datamodule.prepare_data()
+        datamodule.setup(stage)
+        list(datamodule.test_dataloader())
+    assert datamodule.fingerprint == plain.fingerprint
+    assert sorted(HASHED) == ["test", "train", "val"]
+
+
 @pytest.mark.parametrize("damage", ["truncate", "remove", "edit", "manifest", "interrupt"])
 def test_a_damaged_cache_is_made_again(root, damage):
     expected = decoded(first := ready(root), first.train_dataloader())
@@ -234,7 +273,8 @@ def test_a_vocabulary_is_saved_and_used_again_for_another_file(root, tmp_path, s
     datamodule = module(other, vocabulary_dir=tmp_path / "vocabulary")
     model = RowRecorder()
     model.weight = torch.nn.Parameter(torch.zeros(100, 4))
-    assert trainer.predict(model, datamodule=datamodule) == [[0]]
+    trainer.test(model, datamodule=datamodule, verbose=False)
+    assert model.tested == [[0]]
     assert datamodule.spec.shared_vocabulary is shared
     ids = datamodule.spec.source.tokenizer.encode("the red mouse")
     assert ids == first.spec.source.tokenizer.encode("the red mouse")

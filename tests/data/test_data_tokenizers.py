@@ -26,11 +26,12 @@ from seqloom.data.tokenizers import (
     train_tokenizer,
 )
 from seqloom.data.tokenizers import subwords as subwords_file
-from seqloom.data.tokenizers.base import BOS_ID, EOS_ID, PAD_ID, SPECIAL_TOKENS, UNK_ID
+from seqloom.data.tokenizers.base import SPECIAL_TOKENS
 from seqloom.data.tokenizers.options import KINDS
 from seqloom.data.tokenizers.text import marked, split_words
 from seqloom.data.tokenizers.unigram import train_unigram
 from seqloom.errors import ConfigError, DataError
+from seqloom.sequences import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 
 SUBWORD_KINDS = ("bpe", "unigram")
 STEMS = (

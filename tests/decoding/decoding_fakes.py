@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqloom.decoding.protocol import BOS_ID, EOS_ID, UNK_ID, Decodable
-from seqloom.sequences import Padded
+from seqloom.decoding.protocol import Decodable
+from seqloom.sequences import BOS_ID, EOS_ID, UNK_ID, Padded
 
 
 @dataclass(frozen=True)

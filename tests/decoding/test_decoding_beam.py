@@ -20,9 +20,8 @@ from decoding_fakes import (
 from torch import Tensor
 
 from seqloom.decoding import BeamSearch, GreedySearch, Hypothesis
-from seqloom.decoding.protocol import EOS_ID, UNK_ID
 from seqloom.errors import ConfigError
-from seqloom.sequences import Padded
+from seqloom.sequences import EOS_ID, UNK_ID, Padded
 
 PENALTIES = [
     (0.0, "gnmt", 0.0),
@@ -56,7 +55,6 @@ def test_a_beam_that_holds_everything_finds_the_optimum(penalties, seed, kind_of
     source = make_source([3, 1, 2], seed=seed)
     search = BeamSearch(
         beam_size=vocab_size**max_length,
-        num_best=9,
         length_penalty=alpha,
         length_penalty_kind=kind,
         coverage_penalty=beta if kind_of_model == "recurrent" else 0.0,
@@ -64,7 +62,7 @@ def test_a_beam_that_holds_everything_finds_the_optimum(penalties, seed, kind_of
         max_length_offset=max_length,
         min_length_ratio=1.0,
     )
-    for row, found in enumerate(search(model, source)):
+    for row, found in enumerate(search(model, source, num_best=9)):
         finished, cut = brute_force(
             model,
             one_row(source, row),
@@ -90,14 +88,12 @@ def test_a_beam_that_holds_everything_finds_the_optimum(penalties, seed, kind_of
 def test_too_few_finished_are_filled_with_cut_ones() -> None:
     model = RecurrentModel(vocab_size=5, seed=4)
     source = make_source([2], seed=0)
-    search = BeamSearch(
-        beam_size=64, num_best=6, max_length_ratio=0, max_length_offset=2, length_penalty=0.0
-    )
+    search = BeamSearch(beam_size=64, max_length_ratio=0, max_length_offset=2, length_penalty=0.0)
     finished, cut = brute_force(
         model, source, vocab_size=5, min_length=0, max_length=2, alpha=0, kind="gnmt", beta=0
     )
     assert len(finished) == 3
-    found = search(model, source)[0]
+    found = search(model, source, num_best=6)[0]
     assert [with_end(hypothesis) for hypothesis in found] == [
         best.tokens for best in (finished + cut)[:6]
     ]
@@ -114,6 +110,20 @@ def test_beam_of_one_without_penalties_is_greedy(seed: int) -> None:
     assert beam(model, source, with_attention=True) == greedy(model, source, with_attention=True)
 
 
+def test_the_greedy_search_of_a_search_has_its_limits() -> None:
+    limits = {"max_length_ratio": 1.5, "max_length_offset": 2, "min_length_ratio": 0.9}
+    model = RecurrentModel(vocab_size=9, seed=2, end_bias=-1.0)
+    model.bias[UNK_ID] = 4.0
+    source = make_source(LENGTHS, seed=2)
+    for forbid_unknown in (False, True):
+        expected = GreedySearch(**limits, forbid_unknown=forbid_unknown)
+        assert expected.greedy() is expected
+        greedy = BeamSearch(beam_size=4, **limits, forbid_unknown=forbid_unknown).greedy()
+        assert isinstance(greedy, GreedySearch)
+        assert vars(greedy) == vars(expected)
+        assert greedy(model, source) == expected(model, source)
+
+
 @pytest.mark.parametrize("penalties", PENALTIES)
 def test_best_of_five_is_best_of_one(penalties) -> None:
     alpha, kind, beta = penalties
@@ -127,15 +137,18 @@ def test_best_of_five_is_best_of_one(penalties) -> None:
         assert [row[:1] for row in five] == search(model, source, num_best=1)
 
 
-@pytest.mark.parametrize("search", [GreedySearch(), BeamSearch(num_best=3, coverage_penalty=0.2)])
-def test_a_sentence_alone_is_its_row_of_a_batch_of_64(search) -> None:
+@pytest.mark.parametrize(
+    ("search", "num_best"), [(GreedySearch(), 1), (BeamSearch(coverage_penalty=0.2), 3)]
+)
+def test_a_sentence_alone_is_its_row_of_a_batch_of_64(search, num_best) -> None:
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(0, 13, (64,), generator=generator).tolist()
     model = RecurrentModel(vocab_size=30, seed=11, end_bias=1.0)
     source = make_source(lengths, seed=3)
-    together = search(model, source, with_attention=True)
+    together = search(model, source, num_best=num_best, with_attention=True)
     for row in range(64):
-        alone = search(model, one_row(source, row), with_attention=True)[0]
+        single = one_row(source, row)
+        alone = search(model, single, num_best=num_best, with_attention=True)[0]
         assert [hypothesis.tokens for hypothesis in alone] == tokens_of(together)[row]
         for left, right in zip(alone, together[row], strict=True):
             assert left.finished == right.finished
@@ -143,23 +156,24 @@ def test_a_sentence_alone_is_its_row_of_a_batch_of_64(search) -> None:
             torch.testing.assert_close(torch.tensor(left.attention), torch.tensor(right.attention))
 
 
-@pytest.mark.parametrize("search", [GreedySearch(), BeamSearch(num_best=5, coverage_penalty=0.2)])
-def test_padding_changes_nothing(search) -> None:
+@pytest.mark.parametrize(
+    ("search", "num_best"), [(GreedySearch(), 1), (BeamSearch(coverage_penalty=0.2), 5)]
+)
+def test_padding_changes_nothing(search, num_best) -> None:
     model = RecurrentModel(vocab_size=30, seed=5)
     source = make_source(LENGTHS, seed=3, padding=6)
     noise = Padded(torch.where(source.mask(), source.values, 49 - source.values), source.lengths)
-    assert tokens_of(search(model, noise)) == tokens_of(search(model, source))
     trimmed = Padded(source.values[:, : max(LENGTHS)], source.lengths)
-    assert tokens_of(search(model, trimmed)) == tokens_of(search(model, source))
+    expected = tokens_of(search(model, source, num_best=num_best))
+    for other in (noise, trimmed):
+        assert tokens_of(search(model, other, num_best=num_best)) == expected
 
 
 def test_scores_and_attention_are_the_models_own() -> None:
     model = RecurrentModel(vocab_size=30, seed=6)
     source = make_source(LENGTHS, seed=6)
-    search = BeamSearch(
-        num_best=5, length_penalty=0.8, length_penalty_kind="gnmt", coverage_penalty=0.3
-    )
-    for row, found in enumerate(search(model, source, with_attention=True)):
+    search = BeamSearch(length_penalty=0.8, length_penalty_kind="gnmt", coverage_penalty=0.3)
+    for row, found in enumerate(search(model, source, num_best=5, with_attention=True)):
         for hypothesis in found:
             tokens = with_end(hypothesis)
             log_prob, attention = rescore(model, one_row(source, row), tokens)
@@ -173,8 +187,8 @@ def test_outputs_are_different_sorted_and_repeatable() -> None:
     for seed in range(10):
         model = RecurrentModel(vocab_size=12, seed=seed)
         source = make_source(LENGTHS, seed=seed)
-        results = BeamSearch(beam_size=6, num_best=6)(model, source)
-        assert results == BeamSearch(beam_size=6, num_best=6)(model, source)
+        results = BeamSearch(beam_size=6)(model, source, num_best=6)
+        assert results == BeamSearch(beam_size=6)(model, source, num_best=6)
         for row in results:
             assert len({with_end(hypothesis) for hypothesis in row}) == len(row) == 6
             ranks = [(not hypothesis.finished, -hypothesis.score) for hypothesis in row]
@@ -206,14 +220,17 @@ def test_minimum_length_counts_the_end_symbol(search) -> None:
     assert all(row[0].finished for row in results)
 
 
-@pytest.mark.parametrize("search", [GreedySearch(), BeamSearch(num_best=2, coverage_penalty=0.2)])
-def test_empty_sources_and_empty_batches(search) -> None:
+@pytest.mark.parametrize(
+    ("search", "num_best"), [(GreedySearch(), 1), (BeamSearch(coverage_penalty=0.2), 2)]
+)
+def test_empty_sources_and_empty_batches(search, num_best) -> None:
     model = RecurrentModel(vocab_size=9, seed=2)
     nothing = Padded(torch.zeros(3, 0, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
-    results = search(model, nothing, with_attention=True)
+    results = search(model, nothing, num_best=num_best, with_attention=True)
     assert len(results) == 3
     assert all(results)
-    assert search(model, Padded(torch.zeros(0, 4, dtype=torch.int64), nothing.lengths[:0])) == []
+    no_rows = Padded(torch.zeros(0, 4, dtype=torch.int64), nothing.lengths[:0])
+    assert search(model, no_rows, num_best=num_best) == []
 
 
 def test_the_unknown_symbol_can_be_forbidden() -> None:
@@ -266,7 +283,7 @@ def test_it_stops_as_soon_as_no_live_hypothesis_can_overtake() -> None:
     assert ROWS == [1]
     # Asked for 2, it goes on, with the one hypothesis that can still beat the second.
     ROWS.clear()
-    found = BeamSearch(beam_size=2, num_best=2, length_penalty=0.0)(model, source)[0]
+    found = BeamSearch(beam_size=2, length_penalty=0.0)(model, source, num_best=2)[0]
     assert [hypothesis.tokens for hypothesis in found] == [(), (4, 5, 6, 7)]
     assert ROWS == [1, 2, 1, 1, 1]
 
@@ -337,8 +354,6 @@ def test_coverage_without_attention_is_said_once(caplog) -> None:
     "wrong",
     [
         {"beam_size": 0},
-        {"num_best": 6},
-        {"num_best": 0},
         {"length_penalty": -1.0},
         {"length_penalty_kind": "wu"},
         {"coverage_penalty": -0.1},
@@ -349,6 +364,13 @@ def test_coverage_without_attention_is_said_once(caplog) -> None:
 def test_wrong_settings_are_named(wrong) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         BeamSearch(**wrong)
+
+
+@pytest.mark.parametrize("num_best", [0, 6])
+def test_a_beam_gives_between_one_output_and_its_size(num_best: int) -> None:
+    model = RecurrentModel(vocab_size=9, seed=0)
+    with pytest.raises(ConfigError, match=f"num_best={num_best}"):
+        BeamSearch(beam_size=5)(model, make_source([1], seed=0), num_best=num_best)
 
 
 def test_greedy_refuses_an_n_best_list() -> None:

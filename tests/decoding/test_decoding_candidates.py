@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seqloom.data.tokenizers import base
-from seqloom.decoding import protocol
 from seqloom.decoding.candidates import next_tokens, top_k
 from seqloom.decoding.limits import LengthLimits
 from seqloom.decoding.penalties import LengthPenalty
+from seqloom.sequences import EOS_ID
 
 
 @pytest.mark.parametrize("width", [1, 5, 63, 64, 65, 640, 1000, 10_000])
@@ -38,13 +37,8 @@ def test_next_tokens_are_the_end_symbol_and_the_best_words(forbid_unknown: bool)
     everything = logits.log_softmax(1)
     torch.testing.assert_close(log_probs, everything.gather(1, ids))
     first = 4 if forbid_unknown else 3
-    assert (ids[:, 0] == protocol.EOS_ID).all()
+    assert (ids[:, 0] == EOS_ID).all()
     assert torch.equal(ids[:, 1:], everything[:, first:].topk(4, dim=1).indices + first)
-
-
-def test_special_ids_are_those_of_the_tokenizers() -> None:
-    ours = (protocol.PAD_ID, protocol.BOS_ID, protocol.EOS_ID, protocol.UNK_ID)
-    assert ours == (base.PAD_ID, base.BOS_ID, base.EOS_ID, base.UNK_ID)
 
 
 def test_limits_round_as_a_person_would() -> None:

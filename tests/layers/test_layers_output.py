@@ -29,11 +29,11 @@ def test_equals_torch(monkeypatch: pytest.MonkeyPatch, smoothing: float, num_row
     ours = layer.loss(hidden, targets, smoothing=smoothing)
     sources = [hidden, layer.projection.weight, layer.projection.bias]
     theirs = F.cross_entropy(
-        layer.projection(hidden), targets, label_smoothing=smoothing, reduction="sum"
+        layer.projection(hidden * layer.scale), targets, label_smoothing=smoothing, reduction="sum"
     )
     torch.testing.assert_close(ours.loss, theirs)
     torch.testing.assert_close(
-        ours.nll, F.cross_entropy(layer.projection(hidden), targets, reduction="sum")
+        ours.nll, F.cross_entropy(layer.projection(hidden * layer.scale), targets, reduction="sum")
     )
     assert ours.num_tokens == num_rows
     for one, other in zip(

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
 from seqloom.cells import LSTM
@@ -19,7 +21,8 @@ from seqloom.data.spec import DataSpec, TokenSide
 from seqloom.decoding import BeamSearch
 from seqloom.layers.attention import GeneralAttention
 from seqloom.learners import EncoderDecoderLearner
-from seqloom.learners.schedules import Constant, Cosine
+from seqloom.learners.optimization import progress
+from seqloom.learners.schedules import Constant, Cosine, Plateau
 from seqloom.sequences import Padded
 from seqloom.topologies import EncoderDecoder
 from seqloom.unrolling import Auto
@@ -194,3 +197,57 @@ def test_scheduled_sampling_grows_with_the_updates() -> None:
     learner.model.forward = record  # type: ignore[method-assign]
     fit(learner, [make_batch(PAIRS)] * 5)
     assert seen == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+
+
+def test_the_logged_loss_is_the_mean_over_the_tokens_of_the_update() -> None:
+    whole, cut = make_learner(), make_learner()
+    parts = [make_batch(PAIRS[:1]), make_batch(PAIRS[1:])]
+    one = fit(whole, [make_batch(PAIRS)]).callback_metrics["train/loss"]
+    two = fit(cut, parts, accumulate_grad_batches=2).callback_metrics["train/loss"]
+    torch.testing.assert_close(one, two)
+
+
+def test_a_plateau_lowers_the_rate_after_the_warm_up() -> None:
+    learner = make_learner(
+        optimizer=partial(torch.optim.SGD, lr=1e-6),  # too little to improve
+        scheduler=Plateau(monitor="val/loss", mode="min", warmup_steps=3, decay=0.5, patience=1),
+    )
+    rates: list[float] = []
+
+    class Rates(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"] / 1e-6)
+
+    loader = torch.utils.data.DataLoader([make_batch(PAIRS)], batch_size=None)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        max_epochs=9,
+        callbacks=[Rates()],
+    )
+    trainer.fit(learner, train_dataloaders=loader, val_dataloaders=loader)
+    assert rates[:4] == pytest.approx([2 / 3, 1.0, 1.0, 0.5], rel=1e-3)
+    assert rates[-1] == pytest.approx(0.125, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "remaining", "expected"), [(30.0, 30.0, 0.5), (1.0, 99.0, 0.25)]
+)
+def test_progress_is_the_further_of_updates_and_clock(
+    elapsed: float, remaining: float, expected: float
+) -> None:
+    timer = Timer(duration={"seconds": 100})
+    timer.time_elapsed = lambda *_: elapsed  # type: ignore[method-assign]
+    timer.time_remaining = lambda *_: remaining  # type: ignore[method-assign]
+    trainer = SimpleNamespace(estimated_stepping_batches=40, callbacks=[timer], world_size=1)
+    assert progress(trainer, 10) == pytest.approx(expected)  # type: ignore[arg-type]
+
+
+def test_no_clock_no_budget_is_no_progress() -> None:
+    trainer = SimpleNamespace(estimated_stepping_batches=math.inf, callbacks=[], world_size=1)
+    assert progress(trainer, 10) == 0.0  # type: ignore[arg-type]

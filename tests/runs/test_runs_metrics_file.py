@@ -52,6 +52,16 @@ def test_truncation_drops_what_will_be_repeated(tmp_path: Path) -> None:
     assert [row["a"] for row in read_metrics(path)] == [0, 1, 2, 30]
 
 
+def test_dropped_rows_have_taken_their_time(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,epoch,seconds,a\n1,0,10.0,5\n2,0,20.0,6\n")
+    file = MetricsFile(path)
+    file.truncate_after(0)
+    file.append(1, {"a": 7})
+    file.close()
+    assert [row["seconds"] >= 20 for row in read_metrics(path)] == [True]
+
+
 def test_no_file_no_rows(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.csv") == []
 

@@ -3,12 +3,14 @@
 import io
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from rich.console import Console
 from torch.utils.data import DataLoader
 from tracking_fakes import Learner, train
@@ -18,11 +20,15 @@ from seqloom.metrics.prediction import Prediction
 from seqloom.runs import read_metrics
 from seqloom.tracking.averaging import AverageOptions
 from seqloom.tracking.ema import WeightAverage
+from seqloom.tracking.loggers import log_file
 from seqloom.tracking.predictions import PredictionWriter
 from seqloom.tracking.progress import Progress
 from seqloom.tracking.throughput import Throughput, peak_memory_bytes
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [  # Lightning's use of torch, and its advice on what a loader costs.
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -52,6 +58,21 @@ def test_a_monitor_that_is_not_logged_names_the_nearest(tmp_path: Path) -> None:
         train(tmp_path, checkpoint={"monitor": "val/los"})
 
 
+def test_a_monitor_that_the_learner_does_not_declare_is_found_before_training(
+    tmp_path: Path,
+) -> None:
+    class Declaring(Learner):
+        metric_names = frozenset({"val/loss", "val/bleu", "test/chrf"})
+
+    learner = Declaring()
+    with pytest.raises(ConfigError, match="did you mean val/bleu"):
+        train(tmp_path, learner=learner, checkpoint={"monitor": "test/bleu"})
+    with pytest.raises(ConfigError, match="it is not logged"):
+        train(tmp_path, learner=learner, checkpoint={"monitor": "test/chrf"})
+    assert learner.seen == []
+    train(tmp_path, learner=learner, max_steps=1)
+
+
 @pytest.mark.parametrize("of", ["last", "best"])
 def test_average_of_checkpoints(of: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {"checkpoint": {"average": AverageOptions(2, of)}}
@@ -65,6 +86,49 @@ def test_average_of_checkpoints(of: str, tmp_path: Path) -> None:
     average = load(keep.test_path)["state_dict"]["net.0.weight"]
     assert torch.allclose(average, (weights[0] + weights[1]) / 2, atol=1e-7)
     assert torch.equal(average, load(whole.test_path)["state_dict"]["net.0.weight"])
+
+
+def test_average_of_checkpoints_is_one_of_the_weights_that_were_validated(tmp_path: Path) -> None:
+    validated: list[torch.Tensor] = []
+
+    class Spy(Callback):
+        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            validated.append(next(pl_module.parameters()).detach().clone())
+
+    _, keep, _ = train(
+        tmp_path,
+        callbacks=[Spy(), WeightAverage(decay=0.8)],
+        checkpoint={"average": AverageOptions(2)},
+    )
+    average = load(keep.test_path)["state_dict"]["net.0.weight"]
+    assert torch.allclose(average, (validated[-2] + validated[-1]) / 2, atol=1e-7)
+
+
+def test_an_average_of_an_earlier_fit_is_not_used(tmp_path: Path) -> None:
+    _, keep, _ = train(tmp_path, checkpoint={"average": AverageOptions(2)}, max_steps=14)
+    assert keep.test_path == keep.average_path
+    train(tmp_path, checkpoint={"average": AverageOptions(2)}, max_steps=21, kill_at=16)
+    assert not keep.average_path.exists()
+    assert keep.test_path == keep.best_path
+
+
+def test_no_rank_goes_on_before_the_average_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+    path = tmp_path / "checkpoints/average.ckpt"
+    monkeypatch.setattr(
+        SingleDeviceStrategy, "barrier", lambda *_, **__: found.append(path.exists())
+    )
+    train(tmp_path, checkpoint={"average": AverageOptions(2)}, max_steps=7)
+    assert found[-1]
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_a_moving_average_cannot_be_left_out_on_resume(tmp_path: Path) -> None:
+    train(tmp_path, callbacks=[WeightAverage(decay=0.9)], max_steps=4)
+    with pytest.raises(ConfigError, match="ema_decay=null"):
+        train(tmp_path, max_steps=6)
 
 
 def test_moving_average_is_the_formula(tmp_path: Path) -> None:
@@ -115,28 +179,45 @@ def test_progress_without_a_terminal_is_lines_in_the_log(
     assert sum("validation  loss" in line for line in lines) == 3
 
 
-def test_progress_on_a_terminal_shows_a_bar_and_examples(tmp_path: Path) -> None:
-    class Translator(Learner):
-        def validation_step(self, batch: Any, batch_idx: int) -> Any:
-            super().validation_step(batch, batch_idx)
-            return {"predictions": [Prediction(0, "a [b]", "c", "d", 0.0, 1)]}
+class Translator(Learner):
+    """Says of the examples of a batch, as a bucketed loader gives them, the longest first."""
 
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        super().validation_step(batch, batch_idx)
+        indices = [(4, 2), (0, 5), (3, 1)][batch_idx]
+        return {"predictions": [Prediction(i, f"a [{i}]", "c", "d", 0.0, 1) for i in indices]}
+
+    def count_batch(self, batch: torch.Tensor) -> dict[str, int]:
+        return {**super().count_batch(batch), "source_tokens": 5, "source_positions": 8}
+
+
+def test_progress_on_a_terminal_shows_a_bar_and_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120)
-    show = Progress(num_examples=2, console=console)
+    show = Progress(num_examples=3, console=console)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=1,
         logger=False,
-        callbacks=[show],
+        log_every_n_steps=1,
+        callbacks=[Throughput(), show],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     data = DataLoader(torch.ones(6, 3), batch_size=2)  # type: ignore[arg-type]
-    trainer.fit(Translator(), data, data)
-    assert "step 3/3" in text.getvalue() or "epoch 1" in text.getvalue()
-    assert "a [b]" in text.getvalue()
+    with log_file(tmp_path / "train.log"):
+        trainer.fit(Translator(), data, data)
+    state = r"step 3/3  loss \d+\.\d{3}  [\d,]+ tokens/s  padding 37\.5%/33\.3%  0:00:00 left"
+    log = (tmp_path / "train.log").read_text()
+    assert re.search(r"epoch 1 .*" + state, text.getvalue())
+    assert len(re.findall(r"epoch 1  " + state, log)) == 1
+    for shown in (text.getvalue(), log):
+        assert re.findall(r"a \[\d\]", shown) == ["a [0]", "a [2]", "a [4]"]
+        assert "step 3  validation  loss " in shown
 
 
 def test_predictions_are_written_once_and_in_order(tmp_path: Path) -> None:

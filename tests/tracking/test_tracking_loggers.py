@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from seqloom.errors import ConfigError
 from seqloom.runs import RunFolder, read_metrics
 from seqloom.tracking import CsvLogger, TensorboardLogger, WandbLogger
 from seqloom.tracking.logged_run import LoggedRun
 from seqloom.tracking.loggers import log_file, open_loggers
-
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def runs(path: Path) -> list[str]:
@@ -25,6 +24,15 @@ def test_csv_and_tensorboard_write_into_the_run_folder(tmp_path: Path) -> None:
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
+def test_tensorboard_that_is_not_installed_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{name}", False)
+    with pytest.raises(ConfigError, match=r"pip install 'seqloom\[tensorboard\]'"):
+        TensorboardLogger(run=LoggedRun(RunFolder(tmp_path), {}))
+
+
 @pytest.mark.slow
 def test_an_offline_wandb_run_that_is_resumed_becomes_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -36,6 +44,7 @@ def test_an_offline_wandb_run_that_is_resumed_becomes_two(
     for is_resumed in (False, True):
         with open_loggers([recipe], LoggedRun(folder, {"seed": 1}, is_resumed)) as (logger,):
             logger.log_metrics({"train/loss": 1.0}, step=0)
+            logger.log_hyperparams({"config": {"seed": 1}})  # As Lightning does.
             config = dict(logger.experiment.config)  # type: ignore[attr-defined]
         ids.append(folder.wandb_id.read_text().strip())
     assert len(runs(tmp_path)) == 2
@@ -70,9 +79,19 @@ def test_disabled_wandb_leaves_no_run_and_learns_of_failure(
 def test_log_file_names_the_rank_and_is_closed(tmp_path: Path) -> None:
     log = logging.getLogger("seqloom.test")
     log.setLevel(logging.INFO)
-    with log_file(tmp_path / "train.log", rank=3):
+    with log_file(tmp_path / "train.log", rank=0):
         log.info("inside")
     log.info("outside")
     text = (tmp_path / "train.log").read_text()
-    assert "rank 3 seqloom.test: inside" in text
+    assert "INFO rank 0 seqloom.test: inside" in text
     assert "outside" not in text
+
+
+def test_further_ranks_log_warnings_only(tmp_path: Path) -> None:
+    log = logging.getLogger("seqloom.test")
+    log.setLevel(logging.INFO)
+    with log_file(tmp_path / "train.log", rank=3):
+        log.info("the same as rank 0")
+        log.warning("a warning")
+    (line,) = (tmp_path / "train.log").read_text().splitlines()
+    assert line.endswith("WARNING rank 3 seqloom.test: a warning")

@@ -15,7 +15,10 @@ from seqloom.tracking.early_stopping import EarlyStopping
 from seqloom.tracking.ema import WeightAverage
 from seqloom.tracking.interruption import Interrupted
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice; ours is tested for itself.
+pytestmark = [  # Lightning's use of torch, and its advice on what a loader costs.
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "every_epoch": {"checkpoint": {"every_n_steps": None}},

@@ -1,4 +1,4 @@
-"""A tiny model with chance in it, a loader that knows its place, and a run that dies when told to."""
+"""A tiny model with chance in it, a loader that knows its place, a run that dies when told to."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ class Learner(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.parameters(), lr=0.1)
-        total = self.trainer.estimated_stepping_batches  # Builds the loader too early, as real ones do.
+        # Builds the loader too early, as real ones do.
+        total = self.trainer.estimated_stepping_batches
         by_step = LambdaLR(optimizer, lambda step: 1 - step / (2 * total))
         schedulers: list[dict[str, Any]] = [{"scheduler": by_step, "interval": "step"}]
         if self.plateau:
@@ -123,6 +124,7 @@ def train(
     callbacks: list[Callback] | None = None,
     checkpoint: dict[str, Any] | None = None,
     plateau: bool = False,
+    learner: Learner | None = None,
     **options: Any,
 ) -> tuple[Learner, Checkpoint, Trainer]:
     """Trains in `path`, from its last.ckpt if there is one."""
@@ -131,7 +133,7 @@ def train(
         directory=folder.checkpoints,
         **{"monitor": "val/loss", "mode": "min", "every_n_steps": 1} | (checkpoint or {}),
     )
-    learner = Learner(plateau=plateau)
+    learner = learner or Learner(plateau=plateau)
     trainer = make_trainer(folder, [*(callbacks or []), KillAt(kill_at), keep], **options)
     last = folder.last if folder.last.exists() else None
     val = DataLoader([torch.ones(3), torch.zeros(3)])

@@ -7,20 +7,27 @@ that are not Seqloom's or torch's. Nothing here reads or writes a file.
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from seqloom.commands.values import plain_values
 from seqloom.config import build
 from seqloom.data.spec import DataSpec
 from seqloom.data.text_pairs import TextPairs
+from seqloom.errors import ConfigError
 from seqloom.learners import EncoderDecoderLearner
 from seqloom.runs import RunFolder
 from seqloom.strategies import precision
+from seqloom.tracking import CsvLogger
 from seqloom.tracking.checkpoints import AverageOptions, Checkpoint
 from seqloom.tracking.early_stopping import EarlyStopping
 from seqloom.tracking.ema import WeightAverage
@@ -29,6 +36,8 @@ from seqloom.tracking.predictions import PredictionWriter
 from seqloom.tracking.progress import Progress
 from seqloom.tracking.randomness import Randomness
 from seqloom.tracking.throughput import Throughput
+
+logger = logging.getLogger(__name__)
 
 
 def build_datamodule(cfg: DictConfig, vocabulary_dir: Path | None = None) -> TextPairs:
@@ -69,18 +78,24 @@ def choose_precision(cfg: DictConfig) -> precision.Precision:
 
 
 def main_device(cfg: DictConfig) -> torch.device:
-    """The device that the first process computes on."""
+    """The device that the first process computes on. Raises ConfigError where it is not there."""
     accelerator = cfg.trainer.accelerator
-    if accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available()):
+    if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
         return torch.device("cuda")
-    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+    if accelerator in ("gpu", "mps", "auto") and torch.backends.mps.is_available():
         return torch.device("mps")
+    if accelerator not in ("auto", "cpu"):
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}",
+            "torch finds none here",
+            "write trainer.accelerator=cpu, or auto for what is there",
+        )
     return torch.device("cpu")
 
 
 def build_loggers(cfg: DictConfig) -> list[LoggerRecipe]:
-    """Recipes of the loggers that `cfg.logger` names."""
-    return [build(cfg.logger[name]) for name in cfg.logger]
+    """Recipes of the loggers that `cfg.logger` names, after metrics.csv, which every run writes."""
+    return [CsvLogger, *(build(cfg.logger[name]) for name in cfg.logger if name != "csv")]
 
 
 def build_callbacks(cfg: DictConfig, folder: RunFolder) -> list[Callback]:
@@ -122,17 +137,39 @@ def build_trainer(
     """Lightning's Trainer with the limits and devices of `cfg.trainer`."""
     limits = OmegaConf.to_container(cfg.trainer, resolve=True)
     assert isinstance(limits, dict)
-    return Trainer(
-        **{str(name): value for name, value in limits.items()},
-        strategy=cfg.strategy.name,
-        precision=choose_precision(cfg).trainer_name,
-        deterministic=cfg.deterministic or None,
-        logger=loggers or False,
-        callbacks=callbacks,
-        default_root_dir=folder.path,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        # Our samplers divide batches over ranks themselves; Lightning would divide single examples.
-        use_distributed_sampler=False,
-    )
+    precision_name = choose_precision(cfg).trainer_name
+    with trainer_errors():
+        return Trainer(
+            **{str(name): value for name, value in limits.items()},
+            strategy=cfg.strategy.name,
+            precision=precision_name,
+            deterministic=cfg.deterministic,
+            logger=loggers,
+            callbacks=callbacks,
+            default_root_dir=folder.path,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            # Our samplers divide batches over ranks; Lightning would divide single examples.
+            use_distributed_sampler=False,
+        )
+
+
+@contextmanager
+def trainer_errors() -> Iterator[None]:
+    """What Lightning's Trainer says of its arguments, as a ConfigError."""
+    try:
+        yield
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError("trainer", why, "see conf/trainer/default.yaml") from error
+
+
+def pin_algorithms(cfg: DictConfig) -> None:
+    """Where `cfg.deterministic` is true: what must be set before a GPU is used, and a word of it.
+
+    The Trainer does the rest.
+    """
+    if cfg.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        logger.info("deterministic: only algorithms that give the same numbers again")

@@ -22,8 +22,14 @@ IDLE_WARNINGS = (
 )
 
 
-def print_result(folder: RunFolder, summary: Summary, predictions: Sequence[Prediction]) -> None:
-    """The end of a training run."""
+def print_result(
+    folder: RunFolder,
+    summary: Summary,
+    predictions: Sequence[Prediction],
+    *,
+    limit: str | None,
+) -> None:
+    """The end of a training run; `limit` is the setting that lets a resume train on."""
     print_examples(predictions)
     print_scores(summary.metrics, summary.signatures)
     path = shown(folder.path)
@@ -32,7 +38,7 @@ def print_result(folder: RunFolder, summary: Summary, predictions: Sequence[Pred
         f"\nreport    {shown(folder.report)}"
         f"\ngo on     seqloom predict run={path} input=- output=-"
         f"\n          seqloom evaluate run={path} decoding.beam_size=10"
-        f"\n          python train.py resume={path} trainer.max_epochs={2 * max(summary.epochs, 1)}"
+        f"\n          python train.py resume={path} {limit or ''}".rstrip()
     )
 
 

@@ -53,19 +53,22 @@ def evaluate(run: Path, overrides: Sequence[str] = ()) -> dict[str, float]:
 
 
 def _tested(loaded: LoadedRun, writer: PredictionWriter) -> dict[str, float]:
+    assembly.pin_algorithms(loaded.cfg)
     datamodule = assembly.build_datamodule(loaded.cfg, vocabulary_dir=loaded.folder.vocabulary)
-    trainer = Trainer(
-        accelerator=loaded.cfg.trainer.accelerator,
-        devices=1,
-        precision=loaded.precision.trainer_name,
-        limit_test_batches=loaded.cfg.trainer.limit_test_batches,
-        logger=False,
-        callbacks=[writer],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    with assembly.trainer_errors():
+        trainer = Trainer(
+            accelerator=loaded.cfg.trainer.accelerator,
+            devices=1,
+            precision=loaded.precision.trainer_name,
+            deterministic=loaded.cfg.deterministic,
+            limit_test_batches=loaded.cfg.trainer.limit_test_batches,
+            logger=False,
+            callbacks=[writer],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
     (metrics,) = trainer.test(loaded.learner, datamodule=datamodule, verbose=False)
     return dict(metrics)
 

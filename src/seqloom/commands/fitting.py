@@ -22,12 +22,19 @@ from omegaconf import DictConfig, open_dict
 
 from seqloom.commands import assembly
 from seqloom.commands.console import console_log, print_result, quiet_trainer
+from seqloom.commands.resuming import check_same_vocabulary
 from seqloom.commands.values import plain_values
 from seqloom.data.text_pairs import TextPairs
 from seqloom.errors import ConfigError, SeqloomError
 from seqloom.learners import EncoderDecoderLearner
 from seqloom.metrics.prediction import Prediction
-from seqloom.runs import RunFolder, Summary, sha256_of_file, write_atomic
+from seqloom.runs import (
+    RunFolder,
+    Summary,
+    next_limit,
+    sha256_of_vocabulary,
+    write_atomic,
+)
 from seqloom.tracking.checkpoints import Checkpoint
 from seqloom.tracking.logged_run import LoggedRun
 from seqloom.tracking.loggers import log_file, open_loggers
@@ -76,9 +83,10 @@ class Fitting:
             quiet_trainer(),
             traceback_in_log(folder),
         ):
+            assembly.pin_algorithms(cfg)
             self._pin_precision()
             seed_everything(cfg.seed, workers=True, verbose=False)
-            datamodule = self._prepared_data()
+            datamodule = self._prepared_data(is_resumed)
             learner = self._learner(datamodule)
             run, recipes = (
                 LoggedRun(folder, plain_values(cfg), is_resumed),
@@ -88,6 +96,8 @@ class Fitting:
                 trainer = assembly.build_trainer(
                     cfg, folder, loggers=loggers, callbacks=self.callbacks
                 )
+                if self.is_first:  # Not before all of it was found to fit.
+                    folder.write_config(plain_values(cfg))
                 self._fit(trainer, learner, datamodule, is_resumed)
                 metrics = self._test(trainer, learner, datamodule)
             if self.is_first:
@@ -100,22 +110,27 @@ class Fitting:
         logger.info("precision %s: %s", chosen.name, chosen.reason)
         with open_dict(self.cfg):
             self.cfg.precision.name = chosen.name
-        if self.is_first:
-            self.folder.write_config(plain_values(self.cfg))
 
-    def _prepared_data(self) -> TextPairs:
+    def _prepared_data(self, is_resumed: bool) -> TextPairs:
         datamodule = assembly.build_datamodule(self.cfg)
         datamodule.prepare_data()
         datamodule.setup("fit")
-        if self.is_first:
+        padding = datamodule.padding_fractions()
+        logger.info(
+            "padding of an epoch: %.1f%% of source and %.1f%% of target positions",
+            100 * padding["train/source_padding"],
+            100 * padding["train/target_padding"],
+        )
+        if is_resumed:
+            check_same_vocabulary(datamodule, self.folder)
+        elif self.is_first:
             datamodule.save_vocabulary(self.folder.vocabulary)
         return datamodule
 
     def _learner(self, datamodule: TextPairs) -> EncoderDecoderLearner:
         """A fresh learner, whose checkpoints name the vocabulary that its ids belong to."""
         learner = assembly.build_learner(self.cfg, datamodule.spec)
-        files = sorted(self.folder.vocabulary.iterdir())
-        vocabulary = {path.name: sha256_of_file(path) for path in files}
+        vocabulary = sha256_of_vocabulary(self.folder.vocabulary)
         learner.hparams["vocabulary"] = vocabulary
         self.summary.parameters = sum(p.numel() for p in learner.parameters())
         self.summary.fingerprints = {"data": datamodule.fingerprint, **vocabulary}
@@ -166,7 +181,7 @@ class Fitting:
     def _leave(self, learner: EncoderDecoderLearner, metrics: dict[str, float]) -> None:
         """What the reader of the folder finds beside the weights."""
         predictions = _one(self.callbacks, PredictionWriter).predictions
-        write_attention(self.folder, learner.eval(), predictions[:NUM_ATTENTION_EXAMPLES])
+        self._write_attention(learner, predictions[:NUM_ATTENTION_EXAMPLES])
         self.summary.metrics = dict(metrics)
         self.summary.signatures = learner.signatures
         self.summary.peak_memory_bytes = peak_memory_bytes()
@@ -174,17 +189,23 @@ class Fitting:
         self.summary.status = "finished"
         self.folder.write_summary(self.summary)
         write_report(self.folder.path)
-        print_result(self.folder, self.summary, predictions)
+        summary = self.summary
+        limit = next_limit(
+            self.cfg.trainer, steps=summary.steps, epochs=summary.epochs, seconds=summary.seconds
+        )
+        print_result(self.folder, summary, predictions, limit=limit)
 
+    def _write_attention(self, learner: EncoderDecoderLearner, examples: list[Prediction]) -> None:
+        """attention.json: where in its input the model looked; none where it has no attention.
 
-def write_attention(
-    folder: RunFolder, learner: EncoderDecoderLearner, examples: list[Prediction]
-) -> None:
-    """attention.json: where in its input the model looked; no file where it has no attention."""
-    with torch.inference_mode():
-        maps = learner.attention_maps([example.input for example in examples])
-    if any(entry["weights"] for entry in maps):
-        write_atomic(folder.attention, json.dumps(maps, ensure_ascii=False) + "\n")
+        Computed as the predictions were, so that it shows the same words.
+        """
+        device = assembly.main_device(self.cfg)
+        model = learner.to(device).eval()
+        with assembly.choose_precision(self.cfg).autocast(device), torch.inference_mode():
+            maps = model.attention_maps([example.input for example in examples])
+        if any(entry["weights"] for entry in maps):
+            write_atomic(self.folder.attention, json.dumps(maps, ensure_ascii=False) + "\n")
 
 
 @contextmanager

@@ -34,6 +34,8 @@ from seqloom.strategies.precision import Precision
 SWAPPABLE = ("data", "batching", "decoding", "precision")
 # Groups that shape the weights: what a checkpoint was trained by is what it must be used by.
 SHAPING = ("model", "cell", "attention", "tokenizer")
+# Settings of those groups that do not: they act while training, or give the same numbers.
+SHAPELESS = ("dropout", "locked_dropout", "unrolling", "bpe_dropout")
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def load_run(path: Path, *, overrides: Sequence[str] = ()) -> LoadedRun:
             to it.
     """
     folder = RunFolder.open(path)
-    checkpoint = recommended(folder)
+    checkpoint = _recommended(folder)
     state = read_checkpoint(checkpoint)
     cfg = run_config(folder.path, overrides, swappable=SWAPPABLE)
     check_shape(cfg, checkpoint, state)
@@ -79,16 +81,14 @@ def load_run(path: Path, *, overrides: Sequence[str] = ()) -> LoadedRun:
     try:
         learner.load_state_dict(state["state_dict"])
     except RuntimeError as error:
-        raise _damaged(checkpoint, " ".join(str(error).split())) from None
+        raise damaged(checkpoint, " ".join(str(error).split())) from None
     device, precision = assembly.main_device(cfg), assembly.choose_precision(cfg)
     return LoadedRun(folder, cfg, spec, learner.eval(), checkpoint, device, precision)
 
 
-def recommended(folder: RunFolder) -> Path:
-    """The checkpoint to use: averaged, else best, else last."""
-    for checkpoint in (folder.average, folder.best, folder.last):
-        if checkpoint.is_file():
-            return checkpoint
+def _recommended(folder: RunFolder) -> Path:
+    if folder.recommended is not None:
+        return folder.recommended
     status = folder.read_summary().status
     instead = {
         "running": "wait for its first validation",
@@ -105,13 +105,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         # Torch's own words advise to load it anyway.
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         name = f" ({foreign[1]})" if foreign else ""
-        raise _damaged(path, f"it holds more than tensors and plain values{name}") from None
+        raise damaged(path, f"it holds more than tensors and plain values{name}") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise _damaged(path, why) from None
-    if not isinstance(state, dict) or "config" not in (state.get("hyper_parameters") or {}):
-        raise _damaged(path, "its hyper-parameters hold no config")
+        raise damaged(path, why) from None
+    known = _mapping(state, "hyper_parameters")
+    parts = (_mapping(state, "state_dict"), _mapping(known, "config"), known.get("vocabulary"))
+    if not all(isinstance(part, dict) and part for part in parts):
+        raise damaged(path, "it lacks weights, their config or the SHA-256 of their vocabulary")
     return state
+
+
+def _mapping(value: object, key: str) -> dict[str, Any]:
+    """`value[key]` where that is a mapping, else {}."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def check_shape(cfg: DictConfig, checkpoint: Path, state: dict[str, Any]) -> None:
@@ -119,12 +127,16 @@ def check_shape(cfg: DictConfig, checkpoint: Path, state: dict[str, Any]) -> Non
     trained = state["hyper_parameters"]["config"]
     asked = plain_values(cfg)
     for group in SHAPING:
-        if asked[group] != trained.get(group):
+        if _shape(asked[group]) != _shape(_mapping(trained, group)):
             raise ConfigError(
                 group,
                 f"config.yaml or an override asks for another one than {checkpoint} was trained by",
                 f"leave {group} as it was, or train a new run",
             )
+
+
+def _shape(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key not in SHAPELESS}
 
 
 def check_vocabulary(folder: RunFolder, checkpoint: Path, state: dict[str, Any]) -> None:
@@ -141,5 +153,6 @@ def check_vocabulary(folder: RunFolder, checkpoint: Path, state: dict[str, Any])
             )
 
 
-def _damaged(path: Path, why: str) -> DataError:
+def damaged(path: Path, why: str) -> DataError:
+    """The error that says why `path` is of no use."""
     return DataError(str(path), f"it is no whole checkpoint of Seqloom ({why})", "copy it anew")

@@ -10,12 +10,13 @@ imported inside, after the variables that it reads at import are set.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,40 +25,74 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqloom.commands.values import plain_values
 from seqloom.errors import ConfigError, SeqloomError
-from seqloom.runs import RunFolder, Summary, collect_versions
+from seqloom.runs import RunFolder, Summary, collect_versions, duration_s, read_metrics
 
 JOIN_VARIABLE = "SEQLOOM_RUN_DIR"
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
+def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, float]:
     """Trains, tests and reports as `cfg` says; goes on with a run where `cfg.resume` names one.
+
+    Args:
+        overrides: the command line that `cfg` comes from; a new run's summary keeps it.
 
     Returns the test metrics by name, for sweeps.
 
     Raises SeqloomError for what the user can mend and SystemExit (130, 143) when interrupted by
     Ctrl-C or SIGTERM; the summary then says failed or interrupted.
     """
-    if cfg.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     joined = os.environ.get(JOIN_VARIABLE)
     if joined is not None and os.environ.get("LOCAL_RANK", "0") != "0":
         return _join(RunFolder.open(Path(joined)))
-    check_budget(cfg)
-    with _opened(cfg) as folder, _kept_summary(cfg, folder) as (summary, started_s):
-        os.environ[JOIN_VARIABLE] = str(folder.path.absolute())
-        try:
-            from seqloom.commands.fitting import Fitting
+    check_processes(cfg)
+    check_trainer(cfg)
+    with _opened(cfg) as folder:
+        before = _summary_before(cfg, folder, overrides)
+        with _kept_summary(cfg, folder, before) as (summary, started_s):
+            os.environ[JOIN_VARIABLE] = str(folder.path.absolute())
+            try:
+                from seqloom.commands.fitting import Fitting
 
-            return Fitting(cfg, folder, summary, started_s=started_s).run()
-        finally:
-            del os.environ[JOIN_VARIABLE]
+                return Fitting(cfg, folder, summary, started_s=started_s).run()
+            finally:
+                del os.environ[JOIN_VARIABLE]
 
 
-def check_budget(cfg: DictConfig) -> None:
-    """Refuses a run that would test weights that nothing has trained."""
-    for key in ("max_epochs", "max_steps", "limit_train_batches"):
-        if cfg.trainer[key] == 0:
+def check_processes(cfg: DictConfig) -> None:
+    """Refuses more than one machine, and processes that something else has started."""
+    if cfg.trainer.num_nodes != 1:
+        raise ConfigError(
+            f"trainer.num_nodes={cfg.trainer.num_nodes}",
+            "a run on several machines is not supported yet",
+            "use the devices of one (trainer.devices)",
+        )
+    for name in ("RANK", "LOCAL_RANK"):
+        if os.environ.get(name, "0") != "0":
+            raise ConfigError(
+                f"{name}={os.environ[name]}",
+                "processes of another launcher are not supported yet",
+                "start the command once; trainer.devices=N starts the others",
+            )
+
+
+def check_trainer(cfg: DictConfig) -> None:
+    """Refuses what Lightning would take: weights that nothing trains, or that are trained away."""
+    limits = cfg.trainer
+    for key in ("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches"):
+        if limits[key] == 0:
             raise ConfigError(f"trainer.{key}=0", "nothing would be trained", "set at least 1")
+    if limits.gradient_clip_val is not None and limits.gradient_clip_val < 0:
+        raise ConfigError(
+            f"trainer.gradient_clip_val={limits.gradient_clip_val}",
+            "no gradient has a norm below 0",
+            "set a positive number, or null for no limit",
+        )
+    if limits.max_time is not None and not duration_s(limits.max_time):
+        raise ConfigError(
+            f"trainer.max_time={limits.max_time}",
+            "is no duration",
+            "write DD:HH:MM:SS, 00:00:10:00 for ten minutes",
+        )
 
 
 def _opened(cfg: DictConfig) -> RunFolder:
@@ -80,19 +115,31 @@ def _join(folder: RunFolder) -> dict[str, float]:
     return Fitting(cfg, folder, summary, started_s=started_s, is_first=False).run()
 
 
+def _summary_before(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]) -> Summary:
+    """What the run has come to, after a look at whether it can go on as `cfg` asks."""
+    if cfg.resume is None:
+        return Summary(task=cfg.task.name, overrides=list(overrides))
+    before = folder.read_summary()
+    if folder.last.is_file():
+        from seqloom.commands.resuming import check_resume
+
+        check_resume(cfg, folder, before)
+    # A killed session could not write its seconds into the summary.
+    last_row = (read_metrics(folder.metrics) or [{}])[-1]
+    return dataclasses.replace(before, seconds=max(before.seconds, last_row.get("seconds", 0.0)))
+
+
 @contextmanager
-def _kept_summary(cfg: DictConfig, folder: RunFolder) -> Iterator[tuple[Summary, float]]:
+def _kept_summary(
+    cfg: DictConfig, folder: RunFolder, before: Summary
+) -> Iterator[tuple[Summary, float]]:
     """A summary on disk from the first moment, whose status is true when the block is left.
 
-    Beside it the time of `time.monotonic` at which the run would have begun without its breaks.
+    A wrong call that has trained nothing leaves the status as it was before. Beside the summary
+    comes the time of `time.monotonic` at which the run would have begun without its breaks.
     """
-    before = folder.read_summary() if cfg.resume is not None else Summary(task=cfg.task.name)
-    summary = Summary(
-        task=cfg.task.name,
-        seconds=before.seconds,
-        seed=cfg.seed,
-        versions=collect_versions(),
-        best=before.best,
+    summary = dataclasses.replace(
+        before, status="running", error=None, seed=cfg.seed, versions=collect_versions()
     )
     folder.write_summary(summary)
     started_s = time.monotonic() - before.seconds
@@ -106,6 +153,8 @@ def _kept_summary(cfg: DictConfig, folder: RunFolder) -> Iterator[tuple[Summary,
         raise SystemExit(code) from None
     except BaseException as error:
         summary.status, summary.error = "failed", _one_line(error)
+        if isinstance(error, ConfigError) and 0 < summary.steps == before.steps:
+            summary.status, summary.error = before.status, before.error
         raise
     finally:
         summary.seconds = time.monotonic() - started_s

@@ -30,6 +30,10 @@ from seqloom.config.schemas import LOGGERS, SCHEMAS, Experiment
 from seqloom.errors import ConfigError
 
 LINK = "${"
+# What another option of a group takes over from the run: its weights know nothing else.
+INHERITED = {"data": ("source_language", "target_language")}
+# Groups whose values a resumed run has from its checkpoint.
+RESTORED = {"optimizer": "the optimiser", "scheduler": "the schedule"}
 
 
 def plain(config: DictConfig) -> DictConfig:
@@ -52,7 +56,15 @@ def plain(config: DictConfig) -> DictConfig:
 
 
 def resume_config(folder: Path, overrides: Sequence[str]) -> DictConfig:
-    """The config of the run in `folder` with changed values; `resume` names the folder."""
+    """The config of the run in `folder` with changed values; `resume` names the folder.
+
+    Raises ConfigError as `run_config` does, and for a setting that a checkpoint would undo.
+    """
+    for text in overrides:
+        group = parse(text).key_or_group.partition(".")[0]
+        if group in RESTORED:
+            why = f"{RESTORED[group]} goes on as it was"
+            raise ConfigError(text, why, "start a new run to change it")
     config = run_config(folder, overrides)
     config.resume = str(folder)
     return config
@@ -85,9 +97,11 @@ def run_config(
                 f"write {group}.KEY=VALUE, or start a new run",
             )
         check_option(override, known[group])
-        config[group] = compose_config([f"task={config.task.name}", str(override.input_line)])[
-            group
-        ]
+        task = f"task={config.task.name}"
+        chosen = compose_config([task, str(override.input_line)])[group]
+        for key in INHERITED.get(group, ()):
+            chosen[key] = config[group][key]
+        config[group] = chosen
     for override in parsed:
         if override.key_or_group not in known:
             if override.is_sweep_override():

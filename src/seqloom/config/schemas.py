@@ -260,7 +260,6 @@ class Greedy(Target):
 @dataclass
 class Beam(Greedy):
     beam_size: int = MISSING
-    num_best: int = MISSING
     length_penalty: float = MISSING
     length_penalty_kind: LengthPenaltyKind = MISSING
     coverage_penalty: float = MISSING

@@ -23,7 +23,7 @@ from seqloom.errors import ConfigError
 _log = logging.getLogger(__name__)
 
 Batches = list[np.ndarray]
-Uneven = Literal["cut", "repeat", "keep"]
+Uneven = Literal["cut", "keep"]
 
 
 class Batching(Protocol):
@@ -193,23 +193,17 @@ def padding_fractions(batches: Batches, lengths: np.ndarray) -> tuple[float, flo
 def share_out(batches: Batches, lengths: np.ndarray, *, world_size: int, uneven: Uneven) -> Batches:
     """The global plan as the ranks walk it: rank r takes every batch i with i % world_size == r.
 
-    In training (`cut` or `repeat`) the batches of one step, i to i + world_size - 1, are of similar
+    In training (`cut`) the batches of one step, i to i + world_size - 1, are of similar
     cost, so that no rank waits for another; a step stands where the earliest of its batches stood
     in the plan. With world_size 1 the plan is unchanged.
 
     Args:
-        uneven: `cut` leaves out the last batches and `repeat` repeats the first, so that all ranks
-            get the same number; `keep` does neither (evaluation), but splits batches as long as
-            there are fewer than ranks.
+        uneven: `cut` leaves out the last batches, so that all ranks get the same number; `keep`
+            does not (evaluation), but splits batches as long as there are fewer than ranks.
     """
-    num_batches = len(batches)
     if uneven == "keep":
         return _split_until(batches, world_size)
-    if uneven == "cut":
-        batches = batches[: num_batches - num_batches % world_size]
-    elif num_batches:
-        wanted = -(-num_batches // world_size) * world_size
-        batches = [batches[i % num_batches] for i in range(wanted)]
+    batches = batches[: len(batches) - len(batches) % world_size]
     if world_size == 1 or not batches:
         return batches
     cost = padded_steps(batches, lengths).sum(axis=1)

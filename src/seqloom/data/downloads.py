@@ -9,12 +9,12 @@ where by hand.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqloom.data.cache import file_digest
 from seqloom.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -90,8 +90,7 @@ def _verified(collection: Collection, path: Path) -> bool:
     """Whether `path` is there; with other bytes than the pinned ones it is a `DataError`."""
     if not path.is_file():
         return False
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = file_digest(path)
     expected = collection.sha256[path.name]
     if found != expected:
         why = f"its SHA-256 is {found[:16]}..., {collection.name} has {expected[:16]}..."

@@ -51,7 +51,8 @@ class LengthPolicy:
         """The rows of `split` that stay (ascending), their tokens on both sides, and counts by what
         happened.
 
-        Raises DataError when no row stays, or for the first long row under `error`.
+        Raises DataError when no row stays, or for the first long pair under `error`. Pairs are
+        counted from 1; the header of a table is none.
         """
         long_source = _beyond(source, self.max_source_length)
         long_target = _beyond(target, self.max_target_length)
@@ -98,7 +99,7 @@ class LengthPolicy:
         limits = f"data.max_source_length={self.max_source_length}"
         limits += f" data.max_target_length={self.max_target_length}"
         return DataError(
-            f"data.{split}, line {row + 1}",
+            f"data.{split}, pair {row + 1}",
             f"it has {steps}, {limits}",
             "raise the limits, or set data.too_long=drop or truncate",
         )

@@ -22,9 +22,8 @@ from seqloom.data.batch import PairBatch
 from seqloom.data.batching import WorldBatchSampler
 from seqloom.data.buffers import CHUNK_ROWS, TextBuffer, TokenBuffer
 from seqloom.data.tokenizers import SegmentationTable
-from seqloom.data.tokenizers.base import EOS_ID, PAD_ID
 from seqloom.errors import ConfigError
-from seqloom.sequences import Padded
+from seqloom.sequences import EOS_ID, PAD_ID, Padded
 
 Key = tuple[int, np.ndarray]
 """An epoch and the rows [B] of a batch."""

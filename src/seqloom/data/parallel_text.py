@@ -108,6 +108,7 @@ class ParallelText(TextPairs):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".download.lock"):
                 download(self._preset.collection, folder)
+            self._download = False  # Lightning asks again; the files need no second check
         super().prepare_data()
 
     def read(self, split: str) -> tuple[TextBuffer, TextBuffer]:

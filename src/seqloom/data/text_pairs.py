@@ -5,7 +5,7 @@ The one idea: everything that can be prepared is prepared once into folders of t
 hash of all that they depend on (contents of files, options, tokenizers), one for the vocabulary and
 one for each split. A start finds them, maps them into memory and trains; a changed file or option
 has another name. Ids and lines stay on disk, as bytes and offsets. The price: each start hashes the
-source files. Training may leave pairs out by the length policy; validation and test keep every
+source files once. Training may leave pairs out by the length policy; validation and test keep every
 pair, and their references are the untouched lines.
 """
 
@@ -42,7 +42,6 @@ ENCODED_AT_ONCE = 20_000
 SPLIT_OF_EVALUATION = {
     TrainerFn.VALIDATING: "val",
     TrainerFn.TESTING: "test",
-    TrainerFn.PREDICTING: "test",
 }
 
 
@@ -96,6 +95,7 @@ class TextPairs(LightningDataModule):
         )
         self.vocabulary_dir = vocabulary_dir
         self._root = cache.cache_root(cache_dir)
+        self._sources: dict[str, dict[str, object]] = {}
         self._keys: dict[str, str] = {}
         self._texts: dict[str, tuple[TextBuffer, TextBuffer]] = {}  # only while preparing
         self._datasets: dict[str, PairDataset] = {}
@@ -134,8 +134,11 @@ class TextPairs(LightningDataModule):
         save_spec(self.spec, folder)
 
     def prepare_data(self) -> None:
-        """Makes the folders that are missing or damaged; one process at a time, the others wait."""
-        self._keys.clear()
+        """Makes the folders that are missing or damaged; one process at a time, the others wait.
+
+        Lightning calls it before every fit and test. The contents of the sources count as they were
+        at the first call.
+        """
         if self.vocabulary_dir is None:
             cache.ensure(self._vocabulary, self._make_vocabulary)
         for split in self._wanted():
@@ -188,10 +191,6 @@ class TextPairs(LightningDataModule):
         """This rank's share of the test split; every pair on exactly one rank."""
         return self._evaluation_loader("test")
 
-    def predict_dataloader(self) -> Loader:
-        """The test split."""
-        return self._evaluation_loader("test")
-
     def padding_fractions(self) -> dict[str, float]:
         """The part of the training batches' steps that is padding, planned for epoch 0."""
         plan = TrainingPlan(self.batching, self._datasets["train"].lengths, seed=self.seed)
@@ -212,16 +211,20 @@ class TextPairs(LightningDataModule):
         return SPLITS
 
     def _parts(self, split: str) -> dict[str, object]:
-        return {"pairs": self.num_pairs[split], **self.fingerprint_parts(split)}
+        if split not in self._sources:
+            self._sources[split] = self.fingerprint_parts(split)
+        return {"pairs": self.num_pairs[split], **self._sources[split]}
 
     def _vocabulary_key(self) -> str:
-        if self.vocabulary_dir is not None:
-            files = sorted(self.vocabulary_dir.glob("*.json"))
-            return cache.fingerprint_of({file.name: cache.file_digest(file) for file in files})
         if "vocabulary" not in self._keys:
-            # Dropout cuts words anew, but does not change what is learnt.
-            options = asdict(replace(self.tokenizer, bpe_dropout=0.0))
-            parts = {"format": FORMAT, "options": options, "train": self._parts("train")}
+            parts: dict[str, object]
+            if self.vocabulary_dir is not None:
+                files = sorted(self.vocabulary_dir.glob("*.json"))
+                parts = {file.name: cache.file_digest(file) for file in files}
+            else:
+                # Dropout cuts words anew, but does not change what is learnt.
+                options = asdict(replace(self.tokenizer, bpe_dropout=0.0))
+                parts = {"format": FORMAT, "options": options, "train": self._parts("train")}
             self._keys["vocabulary"] = cache.fingerprint_of(parts)
         return self._keys["vocabulary"]
 

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from seqloom.decoding.candidates import next_tokens
+from seqloom.decoding.greedy import GreedySearch
 from seqloom.decoding.hypotheses import Ended, Paths, collect
 from seqloom.decoding.limits import LengthLimits
 from seqloom.decoding.penalties import LengthPenalty, LengthPenaltyKind, coverage_penalty
-from seqloom.decoding.protocol import BOS_ID, EOS_ID, Decodable, Hypothesis, State
+from seqloom.decoding.protocol import Decodable, Hypothesis, State
 from seqloom.errors import ConfigError
-from seqloom.sequences import Padded
+from seqloom.sequences import BOS_ID, EOS_ID, Padded
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,6 @@ class BeamSearch:
 
     Args:
         beam_size: K, live hypotheses of a sentence.
-        num_best: how many outputs to give back for each sentence, at most `beam_size`.
         length_penalty: alpha; 0 ranks by log probability alone.
         length_penalty_kind: `gnmt` divides by ((5 + n) / 6) ** alpha, `average` by n ** alpha.
         coverage_penalty: beta of Wu et al. 2016; without effect on a model without attention.
@@ -46,7 +46,6 @@ class BeamSearch:
         self,
         *,
         beam_size: int = 5,
-        num_best: int = 1,
         length_penalty: float = 1.0,
         length_penalty_kind: LengthPenaltyKind = "average",
         coverage_penalty: float = 0.0,
@@ -66,12 +65,20 @@ class BeamSearch:
                 "set it to 0 (off) or more",
             )
         self.beam_size = beam_size
-        self.num_best = self._checked(num_best)
         self.length_penalty = LengthPenalty(alpha=length_penalty, kind=length_penalty_kind)
         self.coverage_penalty = coverage_penalty
         self.limits = LengthLimits(max_length_ratio, max_length_offset, min_length_ratio)
         self.forbid_unknown = forbid_unknown
         self._warned = False
+
+    def greedy(self) -> GreedySearch:
+        """Greedy search under the same limits."""
+        return GreedySearch(
+            max_length_ratio=self.limits.max_length_ratio,
+            max_length_offset=self.limits.max_length_offset,
+            min_length_ratio=self.limits.min_length_ratio,
+            forbid_unknown=self.forbid_unknown,
+        )
 
     @torch.inference_mode()
     def __call__(
@@ -79,7 +86,7 @@ class BeamSearch:
         model: Decodable[State],
         source: Padded,
         *,
-        num_best: int | None = None,
+        num_best: int = 1,
         with_attention: bool = False,
     ) -> list[list[Hypothesis]]:
         """The best outputs for each row of `source`: at least one, at most `num_best`.
@@ -88,7 +95,7 @@ class BeamSearch:
         were cut at the maximum length, best first. Equal scores: what finished earlier, then the
         better parent, then the lower id. `model` is expected in evaluation mode.
         """
-        num_best = self.num_best if num_best is None else self._checked(num_best)
+        self._check(num_best)
         if source.batch_size == 0:
             return []
         beams = self._begin(source, num_best)
@@ -108,19 +115,18 @@ class BeamSearch:
             if not _is_identity(rows, len(logits)):
                 state = model.select(state, rows)
 
-    def _checked(self, num_best: int) -> int:
+    def _check(self, num_best: int) -> None:
         if not 1 <= num_best <= self.beam_size:
             raise ConfigError(
                 f"num_best={num_best}",
                 f"a beam of {self.beam_size} gives between 1 and {self.beam_size} outputs",
                 "raise beam_size with it",
             )
-        return num_best
 
     def _begin(self, source: Padded, num_best: int) -> _Beams:
         device = source.values.device
         shortest, longest = (limit.to(device) for limit in self.limits.of(source.lengths))
-        lengths = torch.arange(1, int(longest.max()) + 1, device=device)
+        lengths = torch.arange(1, int(longest.max()) + 1)
         return _Beams(
             sentences=torch.arange(source.batch_size, device=device),
             log_probs=torch.zeros(source.batch_size, 1, device=device),
@@ -128,7 +134,7 @@ class BeamSearch:
             shortest=shortest,
             longest=longest,
             source_mask=source.mask(),
-            divisors=self.length_penalty(lengths),
+            divisors=self.length_penalty(lengths).to(device),
             finished=Ended(source.batch_size, num_best, device),
             cut=Ended(source.batch_size, num_best, device),
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqloom.decoding.protocol import EOS_ID, UNK_ID
+from seqloom.sequences import EOS_ID, UNK_ID
 
 BLOCK = 64
 LOW_BITS = 0xFFFFFFFF

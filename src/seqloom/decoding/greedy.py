@@ -12,9 +12,9 @@ from torch import Tensor
 from seqloom.decoding.candidates import next_tokens
 from seqloom.decoding.hypotheses import as_hypothesis
 from seqloom.decoding.limits import LengthLimits
-from seqloom.decoding.protocol import BOS_ID, Decodable, Hypothesis, State
+from seqloom.decoding.protocol import Decodable, Hypothesis, State
 from seqloom.errors import ConfigError
-from seqloom.sequences import Padded
+from seqloom.sequences import BOS_ID, Padded
 
 
 class GreedySearch:
@@ -38,20 +38,24 @@ class GreedySearch:
         self.limits = LengthLimits(max_length_ratio, max_length_offset, min_length_ratio)
         self.forbid_unknown = forbid_unknown
 
+    def greedy(self) -> GreedySearch:
+        """Itself: what a search offers where a fast answer will do."""
+        return self
+
     @torch.inference_mode()
     def __call__(
         self,
         model: Decodable[State],
         source: Padded,
         *,
-        num_best: int | None = None,
+        num_best: int = 1,
         with_attention: bool = False,
     ) -> list[list[Hypothesis]]:
         """One list of one hypothesis for each row of `source`; its score is its log probability.
 
         `model` is expected in evaluation mode. Equal logits: the lower id.
         """
-        if num_best not in (None, 1):
+        if num_best != 1:
             raise ConfigError(
                 f"num_best={num_best}", "greedy search finds one output", "use decoding=beam"
             )

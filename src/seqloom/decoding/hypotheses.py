@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seqloom.decoding.protocol import EOS_ID, Hypothesis
+from seqloom.decoding.protocol import Hypothesis
+from seqloom.sequences import EOS_ID
 
 
 class Paths:

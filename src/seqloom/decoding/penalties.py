@@ -35,7 +35,9 @@ class LengthPenalty:
         self.alpha, self.kind = alpha, kind
 
     def __call__(self, lengths: Tensor) -> Tensor:
-        """Divisors in float32, of the shape of `lengths` (int64, at least 1)."""
+        """Divisors in float32, of the shape of `lengths` (int64, at least 1, on the CPU: the powers
+        are taken in float64, which not every device has).
+        """
         base = lengths.double() if self.kind == "average" else (lengths.double() + 5) / 6
         return base.pow(self.alpha).float()
 

@@ -1,8 +1,7 @@
 """What a search needs of a model, and what it gives back.
 
 State is a value: `start` makes it, `step` returns a new one, `select` picks and repeats rows of it.
-The ids of the special symbols are fixed for the whole package; a search never emits padding or the
-begin symbol.
+A search never emits padding or the begin symbol.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from typing import Protocol, TypeVar
 from torch import Tensor
 
 from seqloom.sequences import Padded
-
-PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
 
 State = TypeVar("State")
 

@@ -14,6 +14,7 @@ Scores of a query q and a position k (True positions of the mask only):
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -32,20 +33,24 @@ _SIZE_MULTIPLE = 8
 class Memory:
     """What attention looks at: computed once for a source, read at every step.
 
+    Its positions P are those of the source, S, and as many of padding as round them up (`product`).
+
     Attributes:
-        keys: [B, S, A], the projected positions that scores are computed from.
-        values: [B, S, C], what a context is made of.
-        mask: [B, S] bool, True where a position is real; None when all are.
+        keys: [B, P, A], the projected positions that scores are computed from.
+        values: [B, P, C], what a context is made of.
+        mask: [B, P] bool, True where a position is real; None when all are.
+        num_positions: S.
     """
 
     keys: Tensor
     values: Tensor
     mask: Tensor | None
+    num_positions: int
 
     def select(self, rows: Tensor) -> Memory:
         """The memory of rows [M] (indices into B)."""
         mask = None if self.mask is None else self.mask[rows]
-        return Memory(self.keys[rows], self.values[rows], mask)
+        return Memory(self.keys[rows], self.values[rows], mask, self.num_positions)
 
 
 class Attention(nn.Module, ABC):
@@ -69,14 +74,17 @@ class Attention(nn.Module, ABC):
 
     def prepare(self, source: Padded) -> Memory:
         """Encoder outputs [B, S, C] -> the memory that all steps read."""
-        mask = None if source.is_full else source.mask()
-        return Memory(self.project(source.values), source.values, mask)
+        padding = (0, 0, 0, -source.max_length % _SIZE_MULTIPLE)
+        rounded = source.with_values(F.pad(source.zeroed().values, padding))
+        mask = None if rounded.is_full else rounded.mask()
+        keys = self.project(rounded.values)
+        return Memory(keys, rounded.values, mask, source.max_length)
 
     def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Queries [B, T, Q] -> contexts [B, T, C] and weights [B, T, S], which sum to 1 (0 for an
         empty row)."""
         weights = masked_softmax(self.scores(queries, memory.keys), memory.mask)
-        return product(weights, memory.values), weights
+        return product(weights, memory.values), weights[..., : memory.num_positions]
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -90,8 +98,8 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _rounded_up(matrices: Tensor) -> Tensor:
-    rows, columns = matrices.shape[-2:]
-    return F.pad(matrices, (0, -columns % _SIZE_MULTIPLE, 0, -rows % _SIZE_MULTIPLE))
+    rows, columns = (-size % _SIZE_MULTIPLE for size in matrices.shape[-2:])
+    return F.pad(matrices, (0, columns, 0, rows)) if rows or columns else matrices
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -190,7 +198,7 @@ class MultiHeadAttention(Attention):
 
     def prepare(self, source: Padded) -> Memory:
         memory = super().prepare(source)
-        return Memory(memory.keys, self.value(source.values), memory.mask)
+        return dataclasses.replace(memory, values=self.value(memory.values))
 
     def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Scores of all heads, [B, heads * T, S]: heads stand in the place of time for the
@@ -203,7 +211,8 @@ class MultiHeadAttention(Attention):
         weights = masked_softmax(self.scores(queries, memory.keys), memory.mask)
         weights = weights.unflatten(1, (self.num_heads, queries.shape[1]))
         contexts = product(weights, self._heads(memory.values))
-        return self.output(contexts.transpose(1, 2).flatten(2)), weights.mean(dim=1)
+        weights = weights.mean(dim=1)[..., : memory.num_positions]
+        return self.output(contexts.transpose(1, 2).flatten(2)), weights
 
     def _heads(self, values: Tensor) -> Tensor:
         """[B, X, C] -> [B, heads, X, C / heads]."""

@@ -8,6 +8,7 @@ softmax and sums in float32.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,10 @@ def _softmax_loss(
 class TokenOutput(nn.Module):
     """Scores of every word, and their loss.
 
+    What a step gives lies in -1..1 and a word's weight is about 1 long, so their products could
+    only tell words apart after the weights have grown for a long time: inputs are scaled by half
+    the root of their size (half: the best of 1, 4, 8 and 16 at 256 features on Multi30k).
+
     Args:
         input_size: features of a step.
         vocab_size: V.
@@ -137,14 +142,15 @@ class TokenOutput(nn.Module):
     ) -> None:
         super().__init__()
         self.projection = nn.Linear(input_size, vocab_size)
-        nn.init.xavier_uniform_(self.projection.weight)
+        self.scale = math.sqrt(input_size) / 2
+        nn.init.normal_(self.projection.weight, std=input_size**-0.5)
         nn.init.zeros_(self.projection.bias)
         if embedding is not None:
             self.projection.weight = embedding.weight
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., input_size] -> [..., V] in float32."""
-        return self.projection(hidden).float()
+        return self.projection(hidden * self.scale).float()
 
     def loss(self, hidden: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> TokenLoss:
         """Sums over rows: hidden [M, input_size], targets [M] int64."""
@@ -152,7 +158,7 @@ class TokenOutput(nn.Module):
         bias: Tensor = self.projection.bias
         if not torch.is_grad_enabled():  # a custom function does not see that by itself
             weight, bias = weight.detach(), bias.detach()
-        loss, nll = LinearCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
+        loss, nll = LinearCrossEntropy.apply(hidden * self.scale, weight, bias, targets, smoothing)
         return TokenLoss(loss, nll, len(targets))
 
 

@@ -13,22 +13,21 @@ from torch import Tensor
 
 from seqloom.data.batch import PairBatch
 from seqloom.data.spec import DataSpec
-from seqloom.data.tokenizers.base import EOS_ID
-from seqloom.decoding.greedy import GreedySearch
 from seqloom.decoding.protocol import Hypothesis
 from seqloom.errors import ConfigError
 from seqloom.layers.output import TokenLoss
 from seqloom.learners.optimization import (
     OptimizerRecipe,
-    UpdateCount,
+    UpdateSums,
     configure,
+    progress,
     scale_and_clip,
 )
 from seqloom.learners.schedules import Schedule
 from seqloom.metrics.prediction import Prediction, gather_predictions
 from seqloom.metrics.token_loss import TokenNegativeLogLikelihood, perplexity
 from seqloom.metrics.translation import score_translations
-from seqloom.sequences import Padded
+from seqloom.sequences import EOS_ID, Padded
 from seqloom.topologies import EncoderDecoder
 
 
@@ -43,12 +42,16 @@ class ModelRecipe(Protocol):
 class Search(Protocol):
     """What `decoding=` gives."""
 
+    def greedy(self) -> Search:
+        """The greedy search under the same limits."""
+        ...
+
     def __call__(
         self,
         model: EncoderDecoder,
         source: Padded,
         *,
-        num_best: int | None = None,
+        num_best: int = 1,
         with_attention: bool = False,
     ) -> list[list[Hypothesis]]: ...
 
@@ -105,27 +108,32 @@ class EncoderDecoderLearner(LightningModule):
             shared_vocabulary=spec.shared_vocabulary,
         )
         self.optimizer_recipe, self.schedule = optimizer, scheduler
-        self.search, self.greedy = search, GreedySearch()
+        self.search, self.greedy = search, search.greedy()
         self.label_smoothing = label_smoothing
         self.scheduled_sampling = scheduled_sampling
         self.normalize = normalize
-        self.update_count = UpdateCount()
+        self.update_sums = UpdateSums()
         self.val_nll = TokenNegativeLogLikelihood()
         self.test_nll = TokenNegativeLogLikelihood()
         self.val_predictions: list[Prediction] = []
         self.test_predictions: list[Prediction] = []
         self.signatures: dict[str, str] = {}
 
+    @property
+    def metric_names(self) -> frozenset[str]:
+        """What is logged under validation and test, and may be monitored."""
+        scores = ("perplexity", "bleu", "chrf", "exact_match")
+        validation = {f"val/{name}" for name in ("loss", *scores)}
+        return frozenset(validation | {f"test/{name}" for name in ("nll", *scores)})
+
     # Training
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         loss = self._loss(batch, self._sampling(), self.label_smoothing)
         by_tokens = self.normalize == "tokens"
-        self.update_count.add(loss.num_tokens if by_tokens else len(batch.index))
-        self.log("train/loss", loss.loss.detach() / loss.num_tokens, batch_size=loss.num_tokens)
+        self.update_sums.add(loss, loss.num_tokens if by_tokens else len(batch.index))
         # A sum: `configure_gradient_clipping` divides by the update's count. Lightning divides by
-        # the number of
-        # accumulated batches, which is undone here.
+        # the number of accumulated batches, which is undone here.
         return loss.loss * self.trainer.accumulate_grad_batches
 
     def configure_gradient_clipping(
@@ -134,9 +142,11 @@ class EncoderDecoderLearner(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        factor = self.update_count.take(self)
+        factor, loss = self.update_sums.take(self.trainer)
         norm = scale_and_clip(self.parameters(), factor, gradient_clip_val)
+        self.log("train/loss", loss)
         self.log("train/gradient_norm", norm)
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
         return configure(self, self.optimizer_recipe, self.schedule)
@@ -191,13 +201,11 @@ class EncoderDecoderLearner(LightningModule):
     # Use
 
     @torch.inference_mode()
-    def translate(
-        self, texts: Sequence[str], search: Search | None = None, num_best: int | None = None
-    ) -> list[list[Translation]]:
+    def translate(self, texts: Sequence[str], num_best: int = 1) -> list[list[Translation]]:
         """Outputs of each text, the best first. Expects evaluation mode."""
         if not texts:
             return []
-        found = (search or self.search)(self.model, self._source(texts), num_best=num_best)
+        found = self.search(self.model, self._source(texts), num_best=num_best)
         decode = self.spec.target.tokenizer.decode
         return [
             [Translation(decode(h.tokens), h.score, h.log_prob) for h in hypotheses]
@@ -259,5 +267,4 @@ class EncoderDecoderLearner(LightningModule):
         """The probability of scheduled sampling at this update."""
         if not self.scheduled_sampling:
             return 0.0
-        num_steps = self.trainer.estimated_stepping_batches
-        return self.scheduled_sampling * min(self.trainer.global_step / num_steps, 1.0)
+        return self.scheduled_sampling * progress(self.trainer, self.trainer.global_step)

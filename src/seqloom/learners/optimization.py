@@ -17,8 +17,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Timer
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
+from seqloom.layers.output import TokenLoss
 from seqloom.learners.schedules import Plateau, Schedule
 
 
@@ -39,30 +40,46 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
 def configure(learner: LightningModule, recipe: OptimizerRecipe, schedule: Schedule) -> Any:
     """What Lightning's `configure_optimizers` returns: the optimiser and its schedulers."""
     optimizer = recipe(parameter_groups(learner))
+    if isinstance(schedule, Plateau):
+        return [optimizer], _plateau_schedulers(learner.trainer, optimizer, schedule)
 
     def factor(step: int) -> float:
         return schedule.factor(step, progress(learner.trainer, step))
 
-    schedulers: list[dict[str, Any]] = [
-        {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "lr"}
-    ]
-    if isinstance(schedule, Plateau):
-        plateau = ReduceLROnPlateau(
-            optimizer, mode=schedule.mode, factor=schedule.decay, patience=schedule.patience
-        )
-        schedulers.append({"scheduler": plateau, "monitor": schedule.monitor, "name": "plateau"})
-    return [optimizer], schedulers
+    return [optimizer], [{"scheduler": LambdaLR(optimizer, factor), "interval": "step"}]
+
+
+def _plateau_schedulers(
+    trainer: Trainer, optimizer: Optimizer, schedule: Plateau
+) -> list[dict[str, Any]]:
+    """Both change the rate that they find: warm-up at each update, plateau at validations."""
+    plateau = ReduceLROnPlateau(
+        optimizer, mode=schedule.mode, factor=schedule.decay, patience=schedule.patience
+    )
+    every_n_epochs = trainer.check_val_every_n_epoch or 1
+    entry = {"scheduler": plateau, "monitor": schedule.monitor, "frequency": every_n_epochs}
+    if schedule.warmup_steps < 2:
+        return [entry]
+    start = 1 / schedule.warmup_steps
+    warmup = LinearLR(optimizer, start_factor=start, total_iters=schedule.warmup_steps - 1)
+    return [{"scheduler": warmup, "interval": "step"}, entry]
 
 
 def progress(trainer: Trainer, step: int) -> float:
-    """The used share of the budget, 0..1: of updates, or of `max_time` where that is further."""
+    """The used share of the budget, 0..1: of updates, or of `max_time` where that is further.
+
+    Under `max_time` it follows the clock, so such a run is not the same twice, nor after a resume.
+    """
     num_steps = trainer.estimated_stepping_batches
     share = step / num_steps if num_steps > 0 else 0.0
-    for timer in _timers(trainer):
+    timers = _timers(trainer)
+    for timer in timers:
         remaining = timer.time_remaining()
         if remaining is not None:
             elapsed = timer.time_elapsed()
             share = max(share, elapsed / max(elapsed + remaining, 1e-9))
+    if timers and trainer.world_size > 1:  # each rank has a clock of its own
+        share = trainer.strategy.broadcast(share)
     return min(share, 1.0)
 
 
@@ -71,28 +88,34 @@ def _timers(trainer: Trainer) -> list[Timer]:
     return [callback for callback in callbacks if isinstance(callback, Timer)]
 
 
-class UpdateCount:
-    """Counts what an update is divided by, over its accumulated batches and all ranks."""
+class UpdateSums:
+    """What an update is divided by, and its loss, over its accumulated batches and all ranks."""
 
     def __init__(self) -> None:
-        self._own = 0.0
+        self._count = 0.0
+        self._num_tokens = 0.0
+        self._loss: Tensor | None = None
 
-    def add(self, count: float) -> None:
-        """Adds one batch's tokens (or sequences)."""
-        self._own += count
+    def add(self, loss: TokenLoss, count: float) -> None:
+        """Adds one batch; `count` is what its gradient is divided by: tokens or sequences."""
+        self._count += count
+        self._num_tokens += loss.num_tokens
+        total = loss.loss.detach()
+        self._loss = total if self._loss is None else self._loss + total
 
-    def take(self, learner: LightningModule) -> float:
-        """The factor that turns summed gradients, averaged over ranks by DDP, into a mean; starts
-        anew."""
-        own, self._own = self._own, 0.0
-        world_size = learner.trainer.world_size
-        if world_size == 1:
-            return 1.0 / max(own, 1.0)
-        total = learner.trainer.strategy.reduce(
-            torch.tensor(own, device=learner.device), reduce_op="sum"
-        )
-        assert isinstance(total, Tensor)
-        return world_size / max(float(total), 1.0)
+    def take(self, trainer: Trainer) -> tuple[float, Tensor]:
+        """Starts anew; returns the factor that turns summed gradients, averaged over ranks by DDP,
+        into a mean, and the mean loss a token."""
+        assert self._loss is not None
+        counts = self._loss.new_tensor([self._count, self._num_tokens])
+        sums = torch.cat([counts, self._loss.reshape(1)])
+        self._count, self._num_tokens, self._loss = 0.0, 0.0, None
+        if trainer.world_size > 1:
+            reduced = trainer.strategy.reduce(sums, reduce_op="sum")
+            assert isinstance(reduced, Tensor)
+            sums = reduced
+        count, num_tokens, loss = sums.tolist()
+        return trainer.world_size / max(count, 1.0), torch.tensor(loss / max(num_tokens, 1.0))
 
 
 def scale_and_clip(parameters: Iterable[Tensor], factor: float, max_norm: float | None) -> Tensor:

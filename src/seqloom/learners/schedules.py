@@ -89,6 +89,7 @@ class Plateau:
             )
 
     def factor(self, step: int, progress: float) -> float:
+        """Of the warm-up alone: what validations make of the rate is the optimiser's state."""
         return _warmup(step, self.warmup_steps)
 
 

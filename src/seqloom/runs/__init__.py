@@ -1,6 +1,9 @@
 """The run folder: what a run leaves, and how it is found, locked and read. No torch here."""
 
+from seqloom.runs.budget import duration_s as duration_s
+from seqloom.runs.budget import next_limit as next_limit
 from seqloom.runs.files import sha256_of_file as sha256_of_file
+from seqloom.runs.files import sha256_of_vocabulary as sha256_of_vocabulary
 from seqloom.runs.files import write_atomic as write_atomic
 from seqloom.runs.folder import RunFolder as RunFolder
 from seqloom.runs.folder import find_runs as find_runs

@@ -37,3 +37,8 @@ def sha256_of_file(path: Path) -> str:
     """The file's SHA-256 as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_vocabulary(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each tokenizer in `folder`, by name; what a killed write left is none."""
+    return {path.name: sha256_of_file(path) for path in sorted(folder.glob("*.json"))}

@@ -126,6 +126,12 @@ class RunFolder:
         return self.checkpoints / "average.ckpt"
 
     @property
+    def recommended(self) -> Path | None:
+        """The checkpoint to test and use: averaged, else best, else last; None before the first."""
+        checkpoints = (self.average, self.best, self.last)
+        return next((path for path in checkpoints if path.is_file()), None)
+
+    @property
     def predictions(self) -> Path:
         return self.path / "predictions.jsonl"
 

@@ -41,6 +41,9 @@ class MetricsFile:
         self._rows = read_metrics(path)
         self._columns = list(dict.fromkeys([*_KEYS, *(name for row in self._rows for name in row)]))
         self._row_start = 0  # Byte offset of the last row.
+        # Rows that are dropped later took their time too.
+        self._offset_s = self._rows[-1].get("seconds", 0.0) if self._rows else 0.0
+        self._started = time.monotonic()
         self._open()
 
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -79,8 +82,6 @@ class MetricsFile:
         self._file = open(self._path, "r+b")  # noqa: SIM115
         end = self._file.seek(0, os.SEEK_END)
         self._row_start = end - len(lines[-1].encode()) if lines else end
-        self._offset_s = self._rows[-1].get("seconds", 0.0) if self._rows else 0.0
-        self._started = time.monotonic()
 
     def _rewrite(self) -> None:
         self._file.close()

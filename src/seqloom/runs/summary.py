@@ -38,6 +38,7 @@ class Summary:
         error: one line, when the status is failed.
         signatures: how scores were computed, by metric name (sacreBLEU's signature).
         fingerprints: SHA-256 of what the run was made from, by name.
+        overrides: the settings of its first command line; [] where there was none.
     """
 
     task: str
@@ -55,6 +56,7 @@ class Summary:
     error: str | None = None
     signatures: dict[str, str] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Replaces `path`, atomically."""

@@ -1,8 +1,9 @@
 """`Snapshots`: the weights of several validations, averaged into one checkpoint when training ends.
 
-The mean of the last or best checkpoints is often better than each (Junczys-Dowmunt et al. 2016). A
-snapshot that is no longer wanted stays on disk until the next last.ckpt is written, since a resume
-might still need it. Price: `count` files of the weights' size.
+The mean of the last or best checkpoints is often better than each (Junczys-Dowmunt et al. 2016).
+A snapshot is a checkpoint for use, like best.ckpt, so what is averaged is what was validated. One
+that is no longer wanted stays on disk until the next last.ckpt is written, since a resume might
+still need it. Price: `count` files of the weights' size.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from seqloom.errors import ConfigError
@@ -36,24 +36,20 @@ class AverageOptions:
 
 
 class Snapshots:
-    """Weight files in `directory`, and which of them are wanted."""
+    """The snapshots in `directory`, and which of them are wanted; `Checkpoint` writes them."""
 
     def __init__(self, directory: Path, mode: str, options: AverageOptions) -> None:
         self._directory, self._mode, self._options = directory, mode, options
         self._kept: list[tuple[int, float]] = []  # (step, score), the most wanted last.
 
-    def add(self, trainer: Trainer, score: float) -> None:
-        """Keeps the weights of this step, if they are among the wanted."""
-        self._kept.append((trainer.global_step, score))
+    def add(self, step: int, score: float) -> Path | None:
+        """Where to write the snapshot of this step; None if it is not among the wanted."""
+        self._kept.append((step, score))
         if self._options.of == "best":
             sign = -1 if self._mode == "min" else 1
             self._kept.sort(key=lambda item: (sign * item[1], item[0]))
         self._kept = self._kept[-self._options.count :]
-        if trainer.is_global_zero and (trainer.global_step, score) in self._kept:
-            _write(
-                {"state_dict": trainer.lightning_module.state_dict()},
-                self._path(trainer.global_step),
-            )
+        return self._path(step) if (step, score) in self._kept else None
 
     def prune(self) -> None:
         """Deletes the files that are no longer wanted."""
@@ -73,7 +69,9 @@ class Snapshots:
                 else:
                     mean[name] = value
         if mean:
-            _write({**_load(like), "state_dict": mean}, path)
+            partial = partial_path(path)
+            torch.save({**_load(like), "state_dict": mean}, partial)
+            replace_synced(partial, path)
 
     def state_dict(self) -> list[tuple[int, float]]:
         return list(self._kept)
@@ -88,9 +86,3 @@ class Snapshots:
 def _load(path: Path) -> dict[str, Any]:
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return checkpoint
-
-
-def _write(content: dict[str, Any], path: Path) -> None:
-    partial = partial_path(path)
-    torch.save(content, partial)
-    replace_synced(partial, path)

@@ -15,6 +15,7 @@ import logging
 import math
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from seqloom.runs.files import partial_path, replace_synced
 from seqloom.tracking import exact_resume
 from seqloom.tracking.averaging import AverageOptions, Snapshots
 from seqloom.tracking.csv_logger import CsvLogger
+from seqloom.tracking.ema import WeightAverage
 from seqloom.tracking.exact_resume import Moment
 from seqloom.tracking.interruption import Interrupted, StopSignals
 
@@ -94,10 +96,20 @@ class Checkpoint(callbacks.Checkpoint):
         return paths[0]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == TrainerFn.FITTING and trainer.is_global_zero:
+        if stage != TrainerFn.FITTING:
+            return
+        names = getattr(pl_module, "metric_names", None)
+        if names is not None:
+            self._require_monitor(name for name in names if not name.startswith("test/"))
+        if trainer.is_global_zero:
             self.directory.mkdir(parents=True, exist_ok=True)
             for leftover in self.directory.glob(".*.partial"):
                 leftover.unlink()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # The average of an earlier fit tells nothing about the one that begins.
+        if trainer.is_global_zero:
+            self.average_path.unlink(missing_ok=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_step, self._saved_s = trainer.global_step, time.monotonic()
@@ -148,6 +160,7 @@ class Checkpoint(callbacks.Checkpoint):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._snapshots and self.best_path.exists() and trainer.is_global_zero:
             self._snapshots.write_average(self.best_path, self.average_path)
+        trainer.strategy.barrier()  # From here on every rank finds the same `test_path`.
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -185,6 +198,11 @@ class Checkpoint(callbacks.Checkpoint):
     ) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
             return
+        has_average = any(isinstance(each, WeightAverage) for each in trainer.callbacks)  # type: ignore[attr-defined]
+        if "training_weights" in checkpoint and not has_average:
+            raise ConfigError(
+                "callbacks.ema_decay=null", "the run was started with one", "resume with it"
+            )
         own = checkpoint["callbacks"][self.state_key]
         loaders = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
         self._resumed = (Moment(own["moment"]), loaders, own["metrics"])
@@ -207,11 +225,7 @@ class Checkpoint(callbacks.Checkpoint):
 
     def _judge(self, trainer: Trainer) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if self.monitor not in metrics:
-            near = difflib.get_close_matches(self.monitor, metrics, n=1, cutoff=0) or ["another"]
-            raise ConfigError(
-                f"task.monitor={self.monitor}", "it is not logged", f"did you mean {near[0]}"
-            )
+        self._require_monitor(metrics)
         score = metrics[self.monitor]
         if math.isnan(score):
             _log.warning("%s is not a number after step %d", self.monitor, trainer.global_step)
@@ -220,8 +234,17 @@ class Checkpoint(callbacks.Checkpoint):
             self.best_score, self.best_step = score, trainer.global_step
             self.best_metrics = metrics
             self._save(trainer, self.best_path, None)
-        if self._snapshots:
-            self._snapshots.add(trainer, score)
+        if self._snapshots and (path := self._snapshots.add(trainer.global_step, score)):
+            self._save(trainer, path, None)
+
+    def _require_monitor(self, names: Iterable[str]) -> None:
+        """Refuses to wait for a score that is not among `names`."""
+        known = sorted(names)
+        if self.monitor not in known:
+            near = difflib.get_close_matches(self.monitor, known, n=1, cutoff=0) or ["another"]
+            raise ConfigError(
+                f"task.monitor={self.monitor}", "it is not logged", f"did you mean {near[0]}"
+            )
 
     def _is_better(self, score: float) -> bool:
         if self.best_score is None:

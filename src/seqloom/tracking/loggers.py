@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lightning.pytorch import loggers
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from seqloom.errors import ConfigError
 from seqloom.runs import write_atomic
 from seqloom.tracking.csv_logger import CsvLogger
 from seqloom.tracking.logged_run import LoggedRun
@@ -70,6 +72,9 @@ class WandbLogger(loggers.WandbLogger):
         )
         self._wandb_init.pop("anonymous", None)  # Lightning's, which W&B warns about.
 
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        """Nothing: W&B has the config since the run began."""
+
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
         """Ends the run, if one was begun, as finished (0) or failed."""
@@ -82,7 +87,14 @@ class TensorboardLogger(loggers.TensorBoardLogger):
     """TensorBoard files in the run folder's `tensorboard/`."""
 
     def __init__(self, *, run: LoggedRun) -> None:
-        super().__init__(save_dir=str(run.folder.path), name="", version="tensorboard")
+        try:
+            super().__init__(save_dir=str(run.folder.path), name="", version="tensorboard")
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "logger=tensorboard",
+                "TensorBoard is not installed",
+                "pip install 'seqloom[tensorboard]'",
+            ) from None
 
 
 @contextmanager
@@ -106,11 +118,15 @@ def open_loggers(recipes: Sequence[LoggerRecipe], run: LoggedRun) -> Iterator[li
 
 @contextmanager
 def log_file(path: Path, *, rank: int = 0) -> Iterator[None]:
-    """Copies what is logged from level INFO on to the end of `path`, each line with its rank."""
+    """Copies what is logged to the end of `path`, each line with its rank.
+
+    That is all that the loggers let through (Seqloom's are set to INFO, that of `progress` to
+    DEBUG); of further ranks, which do and say the same, only warnings and errors.
+    """
     handler = logging.FileHandler(path, encoding="utf-8")
     line = f"%(asctime)s %(levelname)s rank {rank} %(name)s: %(message)s"
     handler.setFormatter(logging.Formatter(line))
-    handler.setLevel(logging.INFO)
+    handler.setLevel(logging.WARNING if rank else logging.DEBUG)
     root = logging.getLogger()
     root.addHandler(handler)
     try:

@@ -2,8 +2,9 @@
 
 On a terminal a live bar with epoch, step, loss, tokens a second, padding and the time left;
 elsewhere a line of the same every `log_every_n_steps` updates. After each validation a line of
-scores and a few examples, which are also logged, so that train.log has them. The time left follows
-whichever limit comes first: steps, epochs or `max_time`.
+scores and a few examples. All lines are logged: as INFO, or as DEBUG where the bar shows them
+already, so that train.log has them in any case. The time left follows whichever limit comes first:
+steps, epochs or `max_time`.
 """
 
 from __future__ import annotations
@@ -21,21 +22,24 @@ from rich.console import Console
 from rich.markup import escape
 
 from seqloom.metrics.prediction import Prediction
+from seqloom.tracking.exact_resume import is_update
 
 _log = logging.getLogger(__name__)
+_log.setLevel(logging.DEBUG)
 
 _SHOWN = {
     "train/loss": "loss {:.3f}",
     "train/target_tokens_per_s": "{:,.0f} tokens/s",
-    "train/padding_fraction": "padding {:.1%}",
 }
+_PADDING = ("train/source_padding", "train/target_padding")
 
 
 class Progress(Callback):
     """Shows training on rank 0.
 
     Args:
-        num_examples: predictions shown after a validation, spread over the split's first batch.
+        num_examples: predictions shown after a validation, spread evenly over the split (over
+            this rank's share of it) and the same each time.
         console: where to; the standard error stream by default.
     """
 
@@ -44,7 +48,7 @@ class Progress(Callback):
         self._console = console or Console(stderr=True)
         self._bar: progress.Progress | None = None
         self._task = progress.TaskID(0)
-        self._examples: list[Prediction] = []
+        self._predictions: list[Prediction] = []
         self._begun = (0, 0.0)  # Step and time when this process began to train.
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -69,7 +73,7 @@ class Progress(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if not trainer.is_global_zero or trainer.fit_loop._should_accumulate():
+        if not trainer.is_global_zero or not is_update(trainer):
             return
         step, interval = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
         is_logged = interval > 0 and step % interval == 0
@@ -82,6 +86,9 @@ class Progress(Callback):
             level = logging.DEBUG if self._bar is not None else logging.INFO
             _log.log(level, "epoch %d  %s", trainer.current_epoch + 1, self._text(trainer))
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._predictions = []
+
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -91,10 +98,8 @@ class Progress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx == 0 and self.num_examples and "predictions" in (outputs or {}):
-            predictions = outputs["predictions"]
-            stride = max(len(predictions) // self.num_examples, 1)
-            self._examples = predictions[::stride][: self.num_examples]
+        if trainer.is_global_zero and self.num_examples:
+            self._predictions += (outputs or {}).get("predictions", [])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
@@ -105,7 +110,7 @@ class Progress(Callback):
             if name.startswith("val/")
         ]
         self._say(f"step {trainer.global_step}  validation  {'  '.join(scores)}")
-        for example in self._examples:
+        for example in self._examples():
             self._say(f"  input       {example.input}")
             self._say(f"  target      {example.target}")
             self._say(f"  prediction  {example.prediction}")
@@ -117,6 +122,12 @@ class Progress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         self._stop()
+
+    def _examples(self) -> list[Prediction]:
+        """By position in the split: batches are ordered by length, the longest ones first."""
+        ordered = sorted(self._predictions, key=lambda prediction: prediction.index)
+        stride = max(len(ordered) // max(self.num_examples, 1), 1)
+        return ordered[::stride][: self.num_examples]
 
     def _stop(self) -> None:
         if self._bar is not None:
@@ -137,6 +148,9 @@ class Progress(Callback):
         parts += [
             text.format(float(metrics[name])) for name, text in _SHOWN.items() if name in metrics
         ]
+        padding = [f"{float(metrics[name]):.1%}" for name in _PADDING if name in metrics]
+        if padding:
+            parts.append(f"padding {'/'.join(padding)}")
         left_s = self._seconds_left(trainer)
         if left_s is not None:
             parts.append(f"{timedelta(seconds=round(left_s))} left")

@@ -18,6 +18,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from seqloom.tracking.exact_resume import is_update
+
 
 class Throughput(Callback):
     """Logs rates and padding every `log_every_n_steps` updates, since the time before."""
@@ -51,9 +53,8 @@ class Throughput(Callback):
         self._window_s += now - self._started
         self._started = now
         self._window.update(pl_module.count_batch(batch))  # type: ignore[operator]
-        is_update = not trainer.fit_loop._should_accumulate()
         interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if is_update and interval and trainer.global_step % interval == 0:
+        if is_update(trainer) and interval and trainer.global_step % interval == 0:
             counts, seconds = self._add_window(trainer)
             rates = _rates(counts, seconds)
             pl_module.log_dict(rates, on_step=True, on_epoch=False, batch_size=1)

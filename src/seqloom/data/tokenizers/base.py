@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
-SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")  # in the order of the ids of `sequences`
+# Not imported from there: tokenisers do without torch.
+EOS_ID, UNK_ID = SPECIAL_TOKENS.index("<eos>"), SPECIAL_TOKENS.index("<unk>")
 
 
 class Tokenizer(Protocol):

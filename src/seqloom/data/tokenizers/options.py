@@ -1,7 +1,4 @@
-"""`TokenizerOptions`: which tokeniser to train; the schema of the config group `tokenizer`.
-
-Imports neither torch nor a tokeniser, so that configs can name it at no cost.
-"""
+"""`TokenizerOptions`: which tokeniser to train; the schema of the config group `tokenizer`."""
 
 from __future__ import annotations
 
