@@ -251,3 +251,11 @@ def test_progress_is_the_further_of_updates_and_clock(
 def test_no_clock_no_budget_is_no_progress() -> None:
     trainer = SimpleNamespace(estimated_stepping_batches=math.inf, callbacks=[], world_size=1)
     assert progress(trainer, 10) == 0.0  # type: ignore[arg-type]
+
+
+def test_a_search_computes_in_float32_under_autocast_too() -> None:
+    learner = make_learner().eval()
+    texts = [source for source, _ in PAIRS]
+    exact = learner.translate(texts)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert learner.translate(texts) == exact

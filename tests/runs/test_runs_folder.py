@@ -107,13 +107,15 @@ def test_config_is_plain_and_survives(tmp_path: Path) -> None:
 
 
 def test_summary_survives_and_has_no_nan(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    run = tmp_path / "task" / "run"
+    run.mkdir(parents=True)
+    folder = RunFolder(run)
     summary = Summary(task="t", metrics={"test/bleu": 1.5, "val/loss": float("nan")}, seed=3)
     folder.write_summary(summary)
     assert folder.read_summary().metrics == {"test/bleu": 1.5, "val/loss": None}
     assert folder.read_summary().status == "running"
-    assert [found.path for found in find_runs(tmp_path.parent)] == [tmp_path]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["summary.json"]
+    assert [found.path for found in find_runs(tmp_path)] == [run]
+    assert sorted(path.name for path in run.iterdir()) == ["summary.json"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"task": "t"}', '{"task": "t", "status": "odd"}'])

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, open_dict
 
@@ -196,14 +195,9 @@ class Fitting:
         print_result(self.folder, summary, predictions, limit=limit)
 
     def _write_attention(self, learner: EncoderDecoderLearner, examples: list[Prediction]) -> None:
-        """attention.json: where in its input the model looked; none where it has no attention.
-
-        Computed as the predictions were, so that it shows the same words.
-        """
-        device = assembly.main_device(self.cfg)
-        model = learner.to(device).eval()
-        with assembly.choose_precision(self.cfg).autocast(device), torch.inference_mode():
-            maps = model.attention_maps([example.input for example in examples])
+        """attention.json: where in its input the model looked; none where it has no attention."""
+        model = learner.to(assembly.main_device(self.cfg)).eval()
+        maps = model.attention_maps([example.input for example in examples])
         if any(entry["weights"] for entry in maps):
             write_atomic(self.folder.attention, json.dumps(maps, ensure_ascii=False) + "\n")
 

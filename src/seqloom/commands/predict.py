@@ -14,8 +14,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import torch
-
 from seqloom.commands.lines import opened_input, opened_output, windows
 from seqloom.commands.loading import LoadedRun, load_run
 from seqloom.learners.encoder_decoder import Translation
@@ -63,12 +61,11 @@ def predict(
 
 
 def translator(loaded: LoadedRun, num_best: int) -> Translate:
-    """Translates a batch of non-empty lines on the run's device and in its precision."""
+    """Translates a batch of non-empty lines on the run's device."""
     learner = loaded.learner.to(loaded.device)
 
     def translate(texts: Sequence[str]) -> list[list[Translation]]:
-        with loaded.precision.autocast(loaded.device), torch.inference_mode():
-            return learner.translate(texts, num_best=num_best)
+        return learner.translate(texts, num_best=num_best)
 
     return translate
 

@@ -205,7 +205,7 @@ class EncoderDecoderLearner(LightningModule):
         """Outputs of each text, the best first. Expects evaluation mode."""
         if not texts:
             return []
-        found = self.search(self.model, self._source(texts), num_best=num_best)
+        found = self._find(self.search, self._source(texts), num_best=num_best)
         decode = self.spec.target.tokenizer.decode
         return [
             [Translation(decode(h.tokens), h.score, h.log_prob) for h in hypotheses]
@@ -218,7 +218,7 @@ class EncoderDecoderLearner(LightningModule):
         if not texts:
             return []
         source = self._source(texts)
-        found = self.search(self.model, source, with_attention=True)
+        found = self._find(self.search, source, with_attention=True)
         maps = []
         for ids, (best, *_) in zip(source.to_list(), found, strict=True):
             output = [*best.tokens, EOS_ID] if best.finished else list(best.tokens)
@@ -232,13 +232,24 @@ class EncoderDecoderLearner(LightningModule):
             )
         return maps
 
+    def _find(
+        self, search: Search, source: Padded, *, num_best: int = 1, with_attention: bool = False
+    ) -> list[list[Hypothesis]]:
+        """Searches in float32, whatever training computes in.
+
+        A sentence alone and in a batch of 64 goes through other kernels; in bfloat16 their rounding
+        could decide between two words.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return search(self.model, source, num_best=num_best, with_attention=with_attention)
+
     def _source(self, texts: Sequence[str]) -> Padded:
         """Texts as the model reads them: ids [B, S], each row ending with the end symbol."""
         rows = self.spec.source.tokenizer.encode_batch(texts)
         return Padded.from_list([torch.tensor([*row, EOS_ID]) for row in rows]).to(self.device)
 
     def _predict(self, batch: PairBatch, search: Search) -> list[Prediction]:
-        found = search(self.model, batch.source)
+        found = self._find(search, batch.source)
         decode = self.spec.target.tokenizer.decode
         return [
             Prediction(
