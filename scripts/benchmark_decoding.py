@@ -21,11 +21,11 @@ import torch
 
 from seqloom.commands import assembly
 from seqloom.commands.loading import LoadedRun, load_run
-from seqloom.data.batch import PairBatch
+from seqloom.data.batch import Batch
 from seqloom.decoding import BeamSearch, GreedySearch
 
 
-def test_batches(loaded: LoadedRun) -> list[PairBatch]:
+def test_batches(loaded: LoadedRun) -> list[Batch]:
     datamodule = assembly.build_datamodule(loaded.cfg, vocabulary_dir=loaded.folder.vocabulary)
     datamodule.prepare_data()
     datamodule.setup("test")
@@ -50,7 +50,7 @@ class CountedSteps:
         return self.model.select(state, rows)
 
 
-def decode_all(loaded: LoadedRun, search: Any, batches: list[PairBatch]) -> tuple[int, list[int]]:
+def decode_all(loaded: LoadedRun, search: Any, batches: list[Batch]) -> tuple[int, list[int]]:
     """Number of output tokens, and the rows of every step."""
     model = CountedSteps(loaded.learner.model)
     decode = loaded.spec.target.tokenizer.decode
@@ -80,7 +80,7 @@ def product_seconds(loaded: LoadedRun, rows: list[int]) -> float:
     return seconds
 
 
-def measure(loaded: LoadedRun, name: str, search: Any, batches: list[PairBatch], num: int) -> Any:
+def measure(loaded: LoadedRun, name: str, search: Any, batches: list[Batch], num: int) -> Any:
     times = []
     for _ in range(num):
         start = time.perf_counter()

@@ -28,7 +28,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seqloom.commands import assembly
 from seqloom.config.overrides import compose_config
-from seqloom.data.batch import PairBatch
+from seqloom.data.batch import Batch
 from seqloom.runs import RunFolder
 
 NUM_WARMUP_STEPS = 60
@@ -58,7 +58,7 @@ class Clock(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: PairBatch,
+        batch: Batch,
         batch_idx: int,
     ) -> None:
         now = time.perf_counter()

@@ -23,6 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import seqloom
+from seqloom.config.build import trust_file_of, trust_named_files
+from seqloom.config.fit import check_fit
 from seqloom.config.overrides import (
     CONFIG_NAME,
     HYDRA_VERSION_BASE,
@@ -126,8 +128,11 @@ def _compose_and_train(arguments: list[str]) -> None:
     if resumed:
         rest = [str(o.input_line) for o in parsed if o.key_or_group != "resume"]
         cfg = resume_config(Path(str(resumed[-1].value())), rest)
+        trust_named_files(rest)
     else:
         cfg = compose_config(settings)
+        check_fit(cfg, settings)
+        trust_file_of(cfg)
     if flags:
         sys.stdout.write(OmegaConf.to_yaml(cfg))
     else:
@@ -137,7 +142,9 @@ def _compose_and_train(arguments: list[str]) -> None:
 def _run_hydra(arguments: list[str], settings: list[str]) -> None:
     """Hydra's own ways to compose: a sweep (`-m`), and what its other flags show."""
     if {"-m", "--multirun"} & set(arguments):
-        _check_sweep(compose_config(settings, sweep=True))
+        first = compose_config(settings, sweep=True)
+        _check_sweep(first)
+        check_fit(first, settings)
     register()
     # Errors are raised to us instead of printed.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -148,6 +155,7 @@ def _run_hydra(arguments: list[str], settings: list[str]) -> None:
         # Lightning starts further processes by the command line as the user wrote it.
         sys.argv = command_line
         result = plain(cfg)
+        trust_file_of(result)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             _check_sweep(result)
             result.run_dir = result.run_dir or HydraConfig.get().runtime.output_dir

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from seqloom.config.fit import check_fit
 from seqloom.config.overrides import compose_config
 from seqloom.config.paths import config_dir, groups
 from seqloom.config.runs import plain
@@ -20,11 +21,18 @@ OPTIONS = [(group, option) for group, options in GROUPS.items() for option in op
 FILES = sorted(config_dir().rglob("*.yaml"))
 # What `commands` hands over when it builds a part.
 PARTS = {
-    "data": {"tokenizer", "batching"},
-    "model": {"source_vocab_size", "target_vocab_size", "shared_vocabulary"},
+    "model": {
+        "source_vocab_size",
+        "target_vocab_size",
+        "shared_vocabulary",
+        "source_size",
+        "reads_ids",
+        "target_size",
+    },
     "cell": {"input_size", "hidden_size"},
     "attention": {"query_size", "memory_size"},
-    "learner": {"spec", "model", "optimizer", "scheduler", "search", "config"},
+    "output": {"input_size", "output_size"},
+    "learner": {"spec", "model", "optimizer", "scheduler", "config"},
     "optimizer": {"params"},
     "logger": {"run"},
 }
@@ -34,6 +42,15 @@ PARTS = {
 def composed(group: str, option: str) -> DictConfig:
     chosen = [] if group == "task" else ["task=translation"]
     return compose_config([*chosen, f"{group}={option}"])
+
+
+def test_every_task_composes_with_each_of_its_data() -> None:
+    for task in GROUPS["task"]:
+        for data in composed("task", task).task.data:
+            settings = [f"task={task}", f"data={data}"]
+            config = compose_config(settings)
+            check_fit(config, settings)
+            plain(config)
 
 
 def nodes(group: str, option: str) -> list[DictConfig]:

@@ -5,10 +5,12 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from seqloom.data.batch import PairBatch
-from seqloom.data.batching import Batching, Bucketed, TrainingPlan, WorldBatchSampler
+from seqloom.data.batch import Batch
+from seqloom.data.batching import Batching, Bucketed, TrainingPlan, WorldBatchSampler, share_out
 from seqloom.data.buffers import TokenBuffer
 from seqloom.data.loader import FixedTokens, Loader, PairDataset
+from seqloom.data.module import SequenceData
+from seqloom.sequences import Padded
 
 VOCAB_SIZE = 30
 
@@ -40,7 +42,11 @@ def training_loader(
     """Seven batches an epoch, if nothing else is asked for."""
     pairs = random_pairs(num_rows)
     plan = TrainingPlan(batching or Bucketed(batch_size=4), pairs.lengths, seed=5)
-    sampler = WorldBatchSampler(plan, rank=rank, world_size=world_size)
+    sampler = WorldBatchSampler(
+        lambda epoch: share_out(*plan(epoch), world_size=world_size, uneven="cut"),
+        rank=rank,
+        world_size=world_size,
+    )
     return Loader(pairs, sampler, fingerprint=fingerprint, num_workers=num_workers)
 
 
@@ -55,23 +61,41 @@ class RowRecorder(LightningModule):
         self.validated: list[list[int]] = []
         self.tested: list[list[int]] = []
 
-    def _loss(self, batch: PairBatch) -> Tensor:
-        source = self.weight[batch.source.values].mean(dim=1)
-        target = self.weight[batch.target.values].mean(dim=1)
+    def _loss(self, batch: Batch) -> Tensor:
+        source, target = (self.weight[side.values].mean(dim=1) for side in batch.pair())
         return (source * target.tanh() - 1).square().mean()
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.rows.append(batch.index.tolist())
         return self._loss(batch)
 
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.validated.append(batch.index.tolist())
 
-    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.tested.append(batch.index.tolist())
 
-    def predict_step(self, batch: PairBatch, batch_idx: int) -> list[int]:
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[int]:
         return batch.index.tolist()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+
+def loader(datamodule: SequenceData, split: str) -> Loader:
+    """The loader of `train`, `val` or `test`."""
+    return getattr(datamodule, f"{split}_dataloader")()
+
+
+def rows(side: Padded | Tensor) -> list[Tensor]:
+    """Each example of a side."""
+    return side.to_list() if isinstance(side, Padded) else list(side)
+
+
+def examples(datamodule: SequenceData, split: str) -> list[tuple[Tensor, Tensor]]:
+    """Source and target of every example, in the order of its index."""
+    found = {}
+    for batch in loader(datamodule, split):
+        pairs = zip(rows(batch.source), rows(batch.target), strict=True)
+        found |= dict(zip(batch.index.tolist(), pairs, strict=True))
+    return [found[i] for i in range(len(found))]

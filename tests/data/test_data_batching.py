@@ -99,7 +99,9 @@ def test_ranks_share_the_plan(batching, lengths, world_size, uneven):
     plan = batching.plan(lengths, seed=1, epoch=0)
     ranks = [
         WorldBatchSampler(
-            lambda _: (plan, lengths), rank=rank, world_size=world_size, uneven=uneven
+            lambda _: share_out(plan, lengths, world_size=world_size, uneven=uneven),
+            rank=rank,
+            world_size=world_size,
         )
         for rank in range(world_size)
     ]
@@ -199,9 +201,7 @@ def test_evaluation_runs_the_longest_sources_first_and_refuses_none():
 def test_a_sampler_starts_late_and_keeps_its_length():
     lengths = random_lengths(40)
     batching = Bucketed(batch_size=4)
-    sampler = WorldBatchSampler(
-        lambda epoch: (batching.plan(lengths, seed=0, epoch=epoch), lengths)
-    )
+    sampler = WorldBatchSampler(lambda epoch: batching.plan(lengths, seed=0, epoch=epoch))
     whole = as_lists(sampler)
     sampler.start = 3
     assert len(sampler) == 10

@@ -325,7 +325,7 @@ def test_more_processes_than_batches_or_pairs_are_refused(root):
     datamodule.trainer = Place(0, 9)
     with pytest.raises(ConfigError, match=r"trainer\.devices=9: .*fewer batches"):
         datamodule.train_dataloader()
-    with pytest.raises(ConfigError, match=r"trainer\.devices=9: data\.val has only 7 pairs"):
+    with pytest.raises(ConfigError, match=r"trainer\.devices=9: data\.val has only 7 examples"):
         datamodule.val_dataloader()
 
 

@@ -245,7 +245,7 @@ def test_a_smaller_corpus_gives_a_smaller_vocabulary(kind: str) -> None:
 def test_vocabulary_size_and_frequency_are_limits(kind: str) -> None:
     smaller = train_tokenizer(corpus(), TokenizerOptions(kind=kind, vocab_size=290))
     assert smaller.vocab_size <= 290
-    frequent = train_tokenizer(corpus(), options(kind, min_frequency=150))
+    frequent = train_tokenizer(corpus(), options(kind, min_frequency=90))
     assert frequent.vocab_size < train_tokenizer(corpus(), options(kind)).vocab_size
 
 

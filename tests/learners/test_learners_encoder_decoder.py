@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from learner_fakes import Letters, fit, trainer_of, weights
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Timer
-from torch import Tensor
 
 from seqloom.cells import LSTM
-from seqloom.data.batch import PairBatch
+from seqloom.data.batch import Batch
 from seqloom.data.spec import DataSpec, TokenSide
 from seqloom.decoding import BeamSearch
 from seqloom.layers.attention import GeneralAttention
+from seqloom.layers.recurrent import StackOptions
 from seqloom.learners import EncoderDecoderLearner
 from seqloom.learners.optimization import progress
 from seqloom.learners.schedules import Constant, Cosine, Plateau
@@ -33,27 +33,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-class Letters:
-    """A tokenizer of the letters a-e."""
-
-    vocab_size = 9
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(letter) - ord("a") + 4 for letter in text]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self.encode(text) for text in texts]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        return "".join(chr(i - 4 + ord("a")) for i in ids if i >= 4)
-
-    def pieces(self, ids: Iterable[int]) -> list[str]:
-        return [self.decode([i]) or "<eos>" for i in ids]
-
-    def save(self, path: Path) -> None:
-        raise AssertionError("not saved here")
-
-
 def make_learner(**options: Any) -> EncoderDecoderLearner:
     torch.manual_seed(0)
     side = TokenSide(Letters())
@@ -64,7 +43,7 @@ def make_learner(**options: Any) -> EncoderDecoderLearner:
         num_encoder_layers=1,
         num_decoder_layers=1,
         bidirectional=True,
-        residual=False,
+        stack=StackOptions(),
         dropout=0.0,
         locked_dropout=False,
         tie="all",
@@ -88,35 +67,16 @@ def make_learner(**options: Any) -> EncoderDecoderLearner:
     return EncoderDecoderLearner(**{**defaults, **options})
 
 
-def make_batch(pairs: Sequence[tuple[str, str]], first: int = 0) -> PairBatch:
+def make_batch(pairs: Sequence[tuple[str, str]], first: int = 0) -> Batch:
     def side(texts: Sequence[str]) -> Padded:
         return Padded.from_list([torch.tensor([*Letters().encode(text), 2]) for text in texts])
 
     sources, targets = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
     index = torch.arange(first, first + len(pairs))
-    return PairBatch(index, side(sources), side(targets), sources, targets)
+    return Batch(index, side(sources), side(targets), sources, targets)
 
 
 PAIRS = [("ab", "ba"), ("abc", "c"), ("d", "deedd"), ("eeab", "ab"), ("ca", "a"), ("b", "bbbbbb")]
-
-
-def fit(learner: EncoderDecoderLearner, batches: list[PairBatch], **options: Any) -> Trainer:
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        max_epochs=1,
-        **options,
-    )
-    trainer.fit(learner, train_dataloaders=torch.utils.data.DataLoader(batches, batch_size=None))
-    return trainer
-
-
-def weights(learner: EncoderDecoderLearner) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in learner.parameters()]
 
 
 @pytest.mark.parametrize("normalize", ["tokens", "sequences"])
@@ -175,14 +135,14 @@ def test_it_learns_and_its_scores_are_those_of_the_corpus() -> None:
     assert set(learner.signatures) == {"test/bleu", "test/chrf"}
     texts = [source for source, _ in PAIRS]
     learner.eval()
-    assert [best.text for best, *_ in learner.translate(texts)] == [t for _, t in PAIRS]
-    assert [len(found) for found in learner.translate(texts, num_best=2)] == [2] * 6
+    assert [best.text for best, *_ in learner.answer(texts)] == [t for _, t in PAIRS]
+    assert [len(found) for found in learner.answer(texts, num_best=2)] == [2] * 6
     for text, found in zip(texts, learner.attention_maps(texts), strict=True):
         assert found["input_pieces"] == [*text, "<eos>"]
         assert len(found["weights"]) == len(found["output_pieces"])
         for row in found["weights"]:
             assert sum(row) == pytest.approx(1, abs=1e-4)
-    assert learner.translate([]) == []
+    assert learner.answer([]) == []
 
 
 def test_scheduled_sampling_grows_with_the_updates() -> None:
@@ -219,17 +179,7 @@ def test_a_plateau_lowers_the_rate_after_the_warm_up() -> None:
             rates.append(trainer.optimizers[0].param_groups[0]["lr"] / 1e-6)
 
     loader = torch.utils.data.DataLoader([make_batch(PAIRS)], batch_size=None)
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        max_epochs=9,
-        callbacks=[Rates()],
-    )
+    trainer = trainer_of(max_epochs=9, callbacks=[Rates()])
     trainer.fit(learner, train_dataloaders=loader, val_dataloaders=loader)
     assert rates[:4] == pytest.approx([2 / 3, 1.0, 1.0, 0.5], rel=1e-3)
     assert rates[-1] == pytest.approx(0.125, rel=1e-3)
@@ -256,6 +206,6 @@ def test_no_clock_no_budget_is_no_progress() -> None:
 def test_a_search_computes_in_float32_under_autocast_too() -> None:
     learner = make_learner().eval()
     texts = [source for source, _ in PAIRS]
-    exact = learner.translate(texts)
+    exact = learner.answer(texts)
     with torch.autocast("cpu", torch.bfloat16):
-        assert learner.translate(texts) == exact
+        assert learner.answer(texts) == exact

@@ -15,6 +15,7 @@ from seqloom.layers.attention import (
     GeneralAttention,
     MultiHeadAttention,
 )
+from seqloom.layers.recurrent import StackOptions
 from seqloom.sequences import Padded
 from seqloom.topologies import EncoderDecoder
 from seqloom.unrolling import Auto, Dynamic
@@ -35,7 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "num_encoder_layers": 2,
     "num_decoder_layers": 2,
     "bidirectional": True,
-    "residual": True,
+    "stack": StackOptions(connection="residual"),
     "dropout": 0.0,
     "locked_dropout": False,
     "tie": "none",

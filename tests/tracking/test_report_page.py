@@ -211,7 +211,7 @@ def test_one_prediction_and_none(tmp_path):
     one = read(make_run(tmp_path / "one", num_predictions=1))
     assert "All 1 sentence of the test split" in one.words
     none = read(make_run(tmp_path / "none", num_predictions=0))
-    assert "predictions.jsonl holds no sentences" in none.words
+    assert "predictions.jsonl holds none" in none.words
 
 
 def test_empty_and_very_long_texts(tmp_path):

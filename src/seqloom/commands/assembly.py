@@ -21,10 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqloom.commands.values import plain_values
 from seqloom.config import build
+from seqloom.data.module import SequenceData
 from seqloom.data.spec import DataSpec
-from seqloom.data.text_pairs import TextPairs
 from seqloom.errors import ConfigError
-from seqloom.learners import EncoderDecoderLearner
+from seqloom.learners import Learner
 from seqloom.runs import RunFolder
 from seqloom.strategies import precision
 from seqloom.tracking import CsvLogger
@@ -40,23 +40,19 @@ from seqloom.tracking.throughput import Throughput
 logger = logging.getLogger(__name__)
 
 
-def build_datamodule(cfg: DictConfig, vocabulary_dir: Path | None = None) -> TextPairs:
-    """The data of `cfg.data`, cut by `cfg.tokenizer` and `cfg.batching`; nothing is read yet.
+def build_datamodule(cfg: DictConfig, vocabulary_dir: Path | None = None) -> SequenceData:
+    """The data of `cfg.data`; nothing is read yet.
 
     Args:
-        vocabulary_dir: a run's tokenizers, to be used as they are; None trains them.
+        vocabulary_dir: a run's tokenizers and class names, to be used as they are; None takes them
+            from the training data.
     """
-    datamodule = build(
-        cfg.data,
-        tokenizer=build(cfg.tokenizer),
-        batching=build(cfg.batching),
-        vocabulary_dir=vocabulary_dir,
-    )
-    assert isinstance(datamodule, TextPairs)
+    datamodule = build(cfg.data, vocabulary_dir=vocabulary_dir)
+    assert isinstance(datamodule, SequenceData)
     return datamodule
 
 
-def build_learner(cfg: DictConfig, spec: DataSpec) -> EncoderDecoderLearner:
+def build_learner(cfg: DictConfig, spec: DataSpec) -> Learner:
     """The learner of `cfg`, with fresh weights of the sizes that `spec` asks for."""
     learner = build(
         cfg.learner,
@@ -64,10 +60,9 @@ def build_learner(cfg: DictConfig, spec: DataSpec) -> EncoderDecoderLearner:
         model=build(cfg.model),
         optimizer=build(cfg.optimizer),
         scheduler=build(cfg.scheduler),
-        search=build(cfg.decoding),
         config=plain_values(cfg),
     )
-    assert isinstance(learner, EncoderDecoderLearner)
+    assert isinstance(learner, Learner)
     return learner
 
 

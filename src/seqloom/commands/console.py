@@ -1,4 +1,4 @@
-"""What the commands say: the log while they work, then translations, scores, and where to go on."""
+"""What the commands say: the log while they work, then examples, scores, and where to go on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from seqloom.metrics.prediction import Prediction
 from seqloom.runs import RunFolder, Summary
+from seqloom.tracking.progress import one_line
 
 NUM_EXAMPLES = 4
 IDLE_WARNINGS = (
@@ -37,7 +38,7 @@ def print_result(
         f"\n{summary.steps} updates in {summary.seconds:.0f} s, {summary.parameters:,} parameters"
         f"\nreport    {shown(folder.report)}"
         f"\ngo on     seqloom predict run={path} input=- output=-"
-        f"\n          seqloom evaluate run={path} decoding.beam_size=10"
+        f"\n          seqloom evaluate run={path}"
         f"\n          python train.py resume={path} {limit or ''}".rstrip()
     )
 
@@ -53,9 +54,9 @@ def print_examples(predictions: Sequence[Prediction]) -> None:
     stride = max(1, len(predictions) // NUM_EXAMPLES)
     for example in predictions[::stride][:NUM_EXAMPLES]:
         mark = "=" if example.prediction == example.target else "~"
-        print(f"\n  {example.input}\n  {mark} {example.prediction}")
+        print(f"\n  {one_line(example.input)}\n  {mark} {one_line(example.prediction)}")
         if example.prediction != example.target:
-            print(f"  ! {example.target}")
+            print(f"  ! {one_line(example.target)}")
 
 
 def print_scores(metrics: Mapping[str, float | None], signatures: Mapping[str, str]) -> None:

@@ -23,9 +23,9 @@ from seqloom.commands import assembly
 from seqloom.commands.console import console_log, print_result, quiet_trainer
 from seqloom.commands.resuming import check_same_vocabulary
 from seqloom.commands.values import plain_values
-from seqloom.data.text_pairs import TextPairs
+from seqloom.data.module import SequenceData
 from seqloom.errors import ConfigError, SeqloomError
-from seqloom.learners import EncoderDecoderLearner
+from seqloom.learners import Learner
 from seqloom.metrics.prediction import Prediction
 from seqloom.runs import (
     RunFolder,
@@ -110,23 +110,23 @@ class Fitting:
         with open_dict(self.cfg):
             self.cfg.precision.name = chosen.name
 
-    def _prepared_data(self, is_resumed: bool) -> TextPairs:
+    def _prepared_data(self, is_resumed: bool) -> SequenceData:
         datamodule = assembly.build_datamodule(self.cfg)
         datamodule.prepare_data()
         datamodule.setup("fit")
-        padding = datamodule.padding_fractions()
-        logger.info(
-            "padding of an epoch: %.1f%% of source and %.1f%% of target positions",
-            100 * padding["train/source_padding"],
-            100 * padding["train/target_padding"],
-        )
+        padding = [
+            f"{share:.1%} of {name.removeprefix('train/').removesuffix('_padding')} positions"
+            for name, share in datamodule.padding_fractions().items()
+        ]
+        if padding:
+            logger.info("padding of an epoch: %s", " and ".join(padding))
         if is_resumed:
             check_same_vocabulary(datamodule, self.folder)
         elif self.is_first:
             datamodule.save_vocabulary(self.folder.vocabulary)
         return datamodule
 
-    def _learner(self, datamodule: TextPairs) -> EncoderDecoderLearner:
+    def _learner(self, datamodule: SequenceData) -> Learner:
         """A fresh learner, whose checkpoints name the vocabulary that its ids belong to."""
         learner = assembly.build_learner(self.cfg, datamodule.spec)
         vocabulary = sha256_of_vocabulary(self.folder.vocabulary)
@@ -138,8 +138,8 @@ class Fitting:
     def _fit(
         self,
         trainer: Trainer,
-        learner: EncoderDecoderLearner,
-        datamodule: TextPairs,
+        learner: Learner,
+        datamodule: SequenceData,
         is_resumed: bool,
     ) -> None:
         last = self.folder.last if is_resumed else None
@@ -169,7 +169,7 @@ class Fitting:
             }
 
     def _test(
-        self, trainer: Trainer, learner: EncoderDecoderLearner, datamodule: TextPairs
+        self, trainer: Trainer, learner: Learner, datamodule: SequenceData
     ) -> dict[str, float]:
         weights = _one(self.callbacks, Checkpoint).test_path
         (metrics,) = trainer.test(
@@ -177,7 +177,7 @@ class Fitting:
         )
         return dict(metrics)
 
-    def _leave(self, learner: EncoderDecoderLearner, metrics: dict[str, float]) -> None:
+    def _leave(self, learner: Learner, metrics: dict[str, float]) -> None:
         """What the reader of the folder finds beside the weights."""
         predictions = _one(self.callbacks, PredictionWriter).predictions
         self._write_attention(learner, predictions[:NUM_ATTENTION_EXAMPLES])
@@ -194,7 +194,7 @@ class Fitting:
         )
         print_result(self.folder, summary, predictions, limit=limit)
 
-    def _write_attention(self, learner: EncoderDecoderLearner, examples: list[Prediction]) -> None:
+    def _write_attention(self, learner: Learner, examples: list[Prediction]) -> None:
         """attention.json: where in its input the model looked; none where it has no attention."""
         model = learner.to(assembly.main_device(self.cfg)).eval()
         maps = model.attention_maps([example.input for example in examples])

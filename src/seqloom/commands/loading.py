@@ -1,5 +1,5 @@
-"""`load_run`: the one way from a run folder back to a learner that translates, without its training
-data.
+"""`load_run`: the one way from a run folder back to a learner that can be used, without its
+training data.
 
 The one idea: a folder is believed only where its parts agree. A checkpoint holds the config that
 built its weights and the SHA-256 of its vocabulary; a `config.yaml`, an override or a vocabulary
@@ -22,20 +22,28 @@ from omegaconf import DictConfig
 
 from seqloom.commands import assembly
 from seqloom.commands.values import plain_values
-from seqloom.config import run_config
+from seqloom.config import run_config, trust_named_files
 from seqloom.data.spec import DataSpec
 from seqloom.data.vocabulary import load_spec
 from seqloom.errors import ConfigError, DataError
-from seqloom.learners import EncoderDecoderLearner
+from seqloom.learners import Learner
 from seqloom.runs import RunFolder, sha256_of_file
 from seqloom.strategies.precision import Precision
 
 # Groups of which an evaluation may choose another option: none of them shapes the weights.
 SWAPPABLE = ("data", "batching", "decoding", "precision")
 # Groups that shape the weights: what a checkpoint was trained by is what it must be used by.
-SHAPING = ("model", "cell", "attention", "tokenizer")
+SHAPING = ("model", "cell", "stack", "attention", "output", "tokenizer")
 # Settings of those groups that do not: they act while training, or give the same numbers.
-SHAPELESS = ("dropout", "locked_dropout", "unrolling", "bpe_dropout")
+SHAPELESS = (
+    "dropout",
+    "locked_dropout",
+    "unrolling",
+    "recurrent_dropout",
+    "weight_drop",
+    "bpe_dropout",
+    "file",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class LoadedRun:
     folder: RunFolder
     cfg: DictConfig
     spec: DataSpec
-    learner: EncoderDecoderLearner
+    learner: Learner
     checkpoint: Path
     device: torch.device
     precision: Precision
@@ -73,6 +81,7 @@ def load_run(path: Path, *, overrides: Sequence[str] = ()) -> LoadedRun:
     folder = RunFolder.open(path)
     checkpoint = _recommended(folder)
     state = read_checkpoint(checkpoint)
+    trust_named_files(overrides)
     cfg = run_config(folder.path, overrides, swappable=SWAPPABLE)
     check_shape(cfg, checkpoint, state)
     check_vocabulary(folder, checkpoint, state)
@@ -136,7 +145,11 @@ def check_shape(cfg: DictConfig, checkpoint: Path, state: dict[str, Any]) -> Non
 
 
 def _shape(group: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if key not in SHAPELESS}
+    return {
+        key: _shape(value) if isinstance(value, dict) else value
+        for key, value in group.items()
+        if key not in SHAPELESS
+    }
 
 
 def check_vocabulary(folder: RunFolder, checkpoint: Path, state: dict[str, Any]) -> None:

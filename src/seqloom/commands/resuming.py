@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from seqloom.commands.loading import check_shape, check_vocabulary, damaged, read_checkpoint
-from seqloom.data.text_pairs import TextPairs
+from seqloom.data.module import SequenceData
 from seqloom.errors import ConfigError, DataError
 from seqloom.runs import RunFolder, Summary, next_limit, sha256_of_vocabulary
 
@@ -47,8 +47,8 @@ def check_resume(cfg: DictConfig, folder: RunFolder, before: Summary) -> None:
         )
 
 
-def check_same_vocabulary(datamodule: TextPairs, folder: RunFolder) -> None:
-    """Raises DataError where the data gives other tokenizers than the run was trained with."""
+def check_same_vocabulary(datamodule: SequenceData, folder: RunFolder) -> None:
+    """Raises DataError where the data gives other tokenizers or classes than the run was trained with."""
     with tempfile.TemporaryDirectory() as temporary:
         datamodule.save_vocabulary(Path(temporary))
         found = sha256_of_vocabulary(Path(temporary))

@@ -15,7 +15,7 @@ class TaskLine:
     """What `conf/task/NAME.yaml` says.
 
     Attributes:
-        data: options of the group `data`, the task's default first.
+        data: options of the group `data` that it can read, the default first.
         monitor: the metric that names the best checkpoint.
     """
 
@@ -42,18 +42,16 @@ def tasks() -> list[TaskLine]:
 
 def read_tasks(directory: Path) -> list[TaskLine]:
     """The tasks of a config folder, sorted by name."""
-    options = groups(directory)
-    return [_read(directory, name, options["data"]) for name in options["task"]]
+    return [_read(directory, name) for name in groups(directory)["task"]]
 
 
-def _read(directory: Path, name: str, all_data: list[str]) -> TaskLine:
+def _read(directory: Path, name: str) -> TaskLine:
     content = yaml.safe_load((directory / "task" / f"{name}.yaml").read_text(encoding="utf-8"))
-    chosen = [item["override /data"] for item in content["defaults"] if "override /data" in item]
     task = content["task"]
     return TaskLine(
         name=task["name"],
         title=task["title"],
         topology=task["topology"],
-        data=(*chosen, *(option for option in all_data if option not in chosen)),
+        data=tuple(task["data"]),
         monitor=task["monitor"],
     )

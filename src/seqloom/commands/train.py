@@ -24,6 +24,7 @@ from types import FrameType
 from omegaconf import DictConfig, OmegaConf
 
 from seqloom.commands.values import plain_values
+from seqloom.config import trust_file_of
 from seqloom.errors import ConfigError, SeqloomError
 from seqloom.runs import RunFolder, Summary, collect_versions, duration_s, read_metrics
 
@@ -111,6 +112,7 @@ def _join(folder: RunFolder) -> dict[str, float]:
     from seqloom.commands.fitting import Fitting
 
     cfg = OmegaConf.create(folder.read_config())
+    trust_file_of(cfg)  # the first process, which wrote it, had it from the command line
     summary, started_s = folder.read_summary(), time.monotonic()
     return Fitting(cfg, folder, summary, started_s=started_s, is_first=False).run()
 

@@ -5,14 +5,17 @@ A config may come from anywhere (a run folder, a colleague), and `instantiate` i
 whatever `_target_` names. So the whole node is walked first: a target is a class that was defined
 in one of the packages of `ALLOWED` (`seqloom.runs.lock.os.system` is a path through Seqloom, not a
 part of it), and of Hydra's special keys only `_target_` and `_partial_` are known. The price: a
-part from another package needs a class of Seqloom around it.
+part from another package needs a class of Seqloom around it. A user's own cell is code in a file;
+it is loaded only when `trust_file` has been told of it, which happens where a command line names
+it.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -23,6 +26,29 @@ from seqloom.errors import ConfigError, SeqloomError
 
 ALLOWED = ("seqloom.", "torch.nn.", "torch.optim.", "lightning.")
 SPECIAL = ("_target_", "_partial_")
+USER_CODE = "seqloom.cells.user.UserCell"
+
+_trusted: set[str] = set()
+
+
+def trust_file(file: str) -> None:
+    """From now on a config of this process may load the cell in `file`."""
+    _trusted.add(str(Path(file).resolve()))
+
+
+def trust_file_of(config: DictConfig) -> None:
+    """Trusts the cell's file of a config that the user's own command line composed."""
+    file = OmegaConf.select(config, "cell.file")
+    if file is not None:
+        trust_file(file)
+
+
+def trust_named_files(overrides: Sequence[str]) -> None:
+    """Trusts the file that a command line over an existing run names by `cell.file=FILE`."""
+    for text in overrides:
+        key, _, file = text.partition("=")
+        if key == "cell.file":
+            trust_file(file.strip("'\""))
 
 
 def build(node: DictConfig, **parts: Any) -> Any:
@@ -84,6 +110,14 @@ def _check(path: str, mapping: dict[str, Any]) -> None:
             "a config may not call this",
             f"name a class of {', '.join(prefix.rstrip('.') for prefix in ALLOWED)}",
         )
+    if mapping.get("_target_") == USER_CODE:
+        file = str(mapping.get("file"))
+        if str(Path(file).resolve()) not in _trusted:
+            raise ConfigError(
+                f"{path}.file={file}",
+                "a run's own config may not load code",
+                f"say that you trust the file: add cell.file={file}",
+            )
 
 
 def _is_allowed(target: str) -> bool:

@@ -100,7 +100,8 @@ def run_config(
         task = f"task={config.task.name}"
         chosen = compose_config([task, str(override.input_line)])[group]
         for key in INHERITED.get(group, ()):
-            chosen[key] = config[group][key]
+            if key in chosen and key in config[group]:
+                chosen[key] = config[group][key]
         config[group] = chosen
     for override in parsed:
         if override.key_or_group not in known:

@@ -1,47 +1,58 @@
-"""The batch of a problem with text on both sides."""
+"""`Batch`: B examples as every learner gets them.
+
+A side is a `Padded` where each example has a sequence, and a plain tensor where it has one value
+(a class, a vector). Lengths and the index stay on the CPU.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from seqloom.sequences import Padded
 
+Values = Padded | Tensor
+"""Sequences, or [B] class ids (int64), or [B, F] features (float32)."""
+
 
 @dataclass(frozen=True)
-class PairBatch:
-    """B source and target sequences.
+class Batch:
+    """B examples.
 
     Attributes:
-        index: [B] int64 on the CPU, the position of each pair in its split: its identity over
+        index: [B] int64 on the CPU, the position of each example in its split: its identity over
             ranks.
-        source: ids [B, S], each row ending with the end symbol.
-        target: ids [B, T], each row ending with the end symbol, without a begin symbol.
-        source_text, target_text: the untouched lines, for scores; empty tuples in training.
+        source: what the model reads. Text that an encoder reads ends with the end symbol.
+        target: what it should write. Text that a decoder writes ends with the end symbol, without
+            a begin symbol.
+        source_text, target_text: both sides as a person reads them, for scores and predictions;
+            empty tuples in training.
+        continues: [B] bool on the CPU: the row goes on where the same row of the batch before
+            ended, so its state is carried over; None where no row does.
     """
 
     index: Tensor
-    source: Padded
-    target: Padded
+    source: Values
+    target: Values
     source_text: tuple[str, ...] = ()
     target_text: tuple[str, ...] = ()
+    continues: Tensor | None = None
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
-        return PairBatch(
-            self.index,
-            self.source.to(device, non_blocking),
-            self.target.to(device, non_blocking),
-            self.source_text,
-            self.target_text,
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """Moves the values of both sides; Lightning calls this."""
+        return replace(
+            self,
+            source=self.source.to(device, non_blocking=non_blocking),
+            target=self.target.to(device, non_blocking=non_blocking),
         )
 
-    def pin_memory(self) -> PairBatch:
-        return PairBatch(
-            self.index,
-            self.source.pin_memory(),
-            self.target.pin_memory(),
-            self.source_text,
-            self.target_text,
-        )
+    def pin_memory(self) -> Batch:
+        return replace(self, source=self.source.pin_memory(), target=self.target.pin_memory())
+
+    def pair(self) -> tuple[Padded, Padded]:
+        """Both sides, of a problem with sequences on both."""
+        assert isinstance(self.source, Padded)
+        assert isinstance(self.target, Padded)
+        return self.source, self.target

@@ -2,8 +2,9 @@
 
 The one idea: a plan is a list of batches (arrays of row indices) and a pure function of (lengths,
 seed, epoch), so every rank, every worker and every resumed run computes the same one, and no random
-state has to be kept. Lengths are padded steps, end symbol included. `WorldBatchSampler` gives each
-rank its share of the global plan. The price: an epoch's plan is held in memory, 8 bytes a row.
+state has to be kept. Lengths are padded steps, end symbol included. `share_out` puts a plan into
+the order in which ranks walk it, `WorldBatchSampler` is one rank's walk. Plans of one long text are
+in `windows`. The price: an epoch's plan is held in memory, 8 bytes a row.
 Refuses an example that alone exceeds `max_tokens`, and limits that contradict each other.
 """
 
@@ -14,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,9 +24,11 @@ from seqloom.errors import ConfigError
 _log = logging.getLogger(__name__)
 
 Batches = list[np.ndarray]
+"""Each [B] rows; or [B, 2] or [B, 3], see `windows`."""
 Uneven = Literal["cut", "keep"]
 
 
+@runtime_checkable
 class Batching(Protocol):
     """A way to cut N rows into batches."""
 
@@ -253,25 +256,19 @@ class WorldBatchSampler:
     """One rank's batches of an epoch; the same number on every rank in training, known before the
     first.
 
-    Its order depends on nothing but (lengths, seed, epoch, world_size). Lightning reaches
+    Its order depends on nothing but the plan, the epoch and its place. Lightning reaches
     `set_epoch` by `.sampler`, and finds no `batch_size` and `drop_last` by which it would rebuild
     the sampler.
 
     Args:
-        plan: the global batches of an epoch and the lengths [N, 2] they were planned by.
-        uneven: see `share_out`.
+        plan: the global batches of an epoch, batch i for the rank i % world_size; a pure function.
     """
 
     def __init__(
-        self,
-        plan: Callable[[int], tuple[Batches, np.ndarray]],
-        *,
-        rank: int = 0,
-        world_size: int = 1,
-        uneven: Uneven = "cut",
+        self, plan: Callable[[int], Batches], *, rank: int = 0, world_size: int = 1
     ) -> None:
         assert 0 <= rank < world_size
-        self.rank, self.world_size, self.uneven = rank, world_size, uneven
+        self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self.start = 0
         """How many batches an iteration leaves out at the front, until it is set back or the epoch
@@ -293,9 +290,7 @@ class WorldBatchSampler:
     def batches(self) -> Batches:
         """This rank's batches of the epoch, all of them."""
         if self._planned is None:
-            batches, lengths = self._plan(self.epoch)
-            shared = share_out(batches, lengths, world_size=self.world_size, uneven=self.uneven)
-            self._planned = shared[self.rank :: self.world_size]
+            self._planned = self._plan(self.epoch)[self.rank :: self.world_size]
         return self._planned
 
     def __len__(self) -> int:

@@ -25,7 +25,7 @@ class CldrPhrases(TextPairs):
 
     def read(self, split: str) -> tuple[TextBuffer, TextBuffer]:
         """See `TextPairs.read`."""
-        number = self.num_pairs[split]
+        number = self.num_examples[split]
         if number is None:
             raise ConfigError(
                 f"data.num_{split}=null", "phrases have no natural end", "write a number"

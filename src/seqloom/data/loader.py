@@ -12,13 +12,13 @@ go on in the middle of an epoch with other data or another number of processes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from seqloom.data.batch import PairBatch
+from seqloom.data.batch import Batch
 from seqloom.data.batching import WorldBatchSampler
 from seqloom.data.buffers import CHUNK_ROWS, TextBuffer, TokenBuffer
 from seqloom.data.tokenizers import SegmentationTable
@@ -26,7 +26,25 @@ from seqloom.errors import ConfigError
 from seqloom.sequences import EOS_ID, PAD_ID, Padded
 
 Key = tuple[int, np.ndarray]
-"""An epoch and the rows [B] of a batch."""
+"""An epoch and what its plan says of a batch: the rows [B], or the spans of a stream."""
+
+
+class BatchSource(Protocol):
+    """A data set that answers whole batches."""
+
+    def __getitem__(self, key: Key) -> Batch:
+        """The batch; a pure function."""
+        ...
+
+
+class RowSource(BatchSource, Protocol):
+    """A data set of N rows."""
+
+    def lengths(self, epoch: int) -> np.ndarray:
+        """[N, 2] int64 source and target steps in `epoch`, end symbols included; 1 for a single
+        value.
+        """
+        ...
 
 
 class Tokens(Protocol):
@@ -93,7 +111,7 @@ class ResegmentedTokens:
         )
 
 
-class PairDataset(Dataset[PairBatch]):
+class PairDataset:
     """N pairs; an item is a whole batch, asked for by its epoch and rows.
 
     Args:
@@ -113,13 +131,13 @@ class PairDataset(Dataset[PairBatch]):
         self._source_text, self._target_text = source_text, target_text
 
     def lengths(self, epoch: int) -> np.ndarray:
-        """[N, 2] int64 source and target steps in `epoch`, end symbols included."""
+        """See `RowSource.lengths`."""
         sides = self._source.lengths(epoch), self._target.lengths(epoch)
         return np.stack(sides, axis=1) + 1
 
-    def __getitem__(self, key: Key) -> PairBatch:
+    def __getitem__(self, key: Key) -> Batch:
         epoch, rows = key
-        return PairBatch(
+        return Batch(
             torch.from_numpy(rows.astype(np.int64)),
             padded(self._source.rows(epoch, rows)),
             padded(self._target.rows(epoch, rows)),
@@ -150,7 +168,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: PairDataset,
+        dataset: BatchSource,
         sampler: WorldBatchSampler,
         *,
         fingerprint: str,
@@ -159,8 +177,8 @@ class Loader:
     ) -> None:
         self.batch_sampler = sampler
         self.fingerprint = fingerprint
-        self._pairs, self._num_workers, self._pin_memory = dataset, num_workers, pin_memory
-        self._batches: DataLoader[PairBatch] | None = None
+        self._dataset, self._num_workers, self._pin_memory = dataset, num_workers, pin_memory
+        self._batches: DataLoader[Batch] | None = None
         self._consumed = 0
 
     @property
@@ -178,7 +196,7 @@ class Loader:
         """Batches of this rank in a whole epoch, also after a resume in the middle of one."""
         return len(self.batch_sampler)
 
-    def __iter__(self) -> Iterator[PairBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         if self._batches is None:
             self._batches = self._open()
         self._consumed = self.batch_sampler.start
@@ -234,9 +252,9 @@ class Loader:
                 " epoch",
             )
 
-    def _open(self) -> DataLoader[PairBatch]:
+    def _open(self) -> DataLoader[Batch]:
         return DataLoader(
-            self._pairs,
+            cast("Dataset[Batch]", self._dataset),
             batch_size=None,
             sampler=_Keys(self.batch_sampler),
             collate_fn=_as_it_is,

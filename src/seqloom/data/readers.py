@@ -38,13 +38,13 @@ def read_parallel_text(
         raise DataError(str(root), "there is no such folder", "set data.root to the text's folder")
     languages = (source_language, target_language)
     if stem.endswith(TABLE_ENDINGS):
-        return _read_table(_require(root / stem), languages)
+        return _read_table(require(root / stem), languages)
     sides = [_present(root, stem, (f".{name}", f".{name}.gz")) for name in languages]
     table = _present(root, stem, TABLE_ENDINGS)
     if table is not None and None in sides:
         return _read_table(table, languages)
     source_path, target_path = (
-        side or _require(root / f"{stem}.{name}")
+        side or require(root / f"{stem}.{name}")
         for side, name in zip(sides, languages, strict=True)
     )
     return _read_sides(source_path, target_path)
@@ -55,13 +55,15 @@ def _present(root: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
     return next((path for e in endings if (path := root / f"{stem}{e}").is_file()), None)
 
 
-def _require(path: Path) -> Path:
+def require(path: Path) -> Path:
     """`path` if it is a file, otherwise an error that names what is in its folder."""
     if path.is_file():
         return path
     folder = path.parent
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    stems = {name.split(".")[0]: name for name in reversed(names)}
     near = difflib.get_close_matches(path.name, names, n=1)
+    near = near or [stems[stem] for stem in difflib.get_close_matches(path.name, stems, n=1)]
     listed = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
     hint = f"the nearest name is {near[0]}" if near else "set data.root and the names of the splits"
     raise DataError(

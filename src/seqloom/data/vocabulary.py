@@ -1,34 +1,64 @@
-"""The vocabulary of a problem as a folder: `tokenizer.json` for both sides, or `source.json` and
+"""The sides of a problem as a folder: `tokenizer.json` for both, or `source.json` and
 `target.json`.
 
-The same tokenizers always give the same bytes, so a hash of each file names the vocabulary of a
-run.
+A side of text is the file of its tokenizer, a side of classes its names, a side of features its
+size. The same sides always give the same bytes, so a hash of each file names the vocabulary of a
+run. Reading one never runs anything from it.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from seqloom.data.spec import DataSpec, TokenSide
+from seqloom.data.spec import ClassSide, DataSpec, FeatureSide, Side, TokenSide
 from seqloom.data.tokenizers import load_tokenizer
+from seqloom.errors import DataError
 
 _SHARED, _SOURCE, _TARGET = "tokenizer.json", "source.json", "target.json"
 
 
 def save_spec(spec: DataSpec, folder: Path) -> None:
-    """Writes the tokenizers of `spec` into `folder`, which is made if absent."""
+    """Writes the sides of `spec` into `folder`, which is made if absent."""
     folder.mkdir(parents=True, exist_ok=True)
     if spec.shared_vocabulary:
-        spec.source.tokenizer.save(folder / _SHARED)
+        _save_side(spec.source, folder / _SHARED)
     else:
-        spec.source.tokenizer.save(folder / _SOURCE)
-        spec.target.tokenizer.save(folder / _TARGET)
+        _save_side(spec.source, folder / _SOURCE)
+        _save_side(spec.target, folder / _TARGET)
 
 
 def load_spec(folder: Path) -> DataSpec:
     """Undoes `save_spec`; a missing or damaged file is a `DataError` that names it."""
     if (folder / _SHARED).is_file():
-        side = TokenSide(load_tokenizer(folder / _SHARED))
+        side = _load_side(folder / _SHARED)
         return DataSpec(source=side, target=side, shared_vocabulary=True)
-    source, target = (TokenSide(load_tokenizer(folder / name)) for name in (_SOURCE, _TARGET))
+    source, target = (_load_side(folder / name) for name in (_SOURCE, _TARGET))
     return DataSpec(source=source, target=target, shared_vocabulary=False)
+
+
+def _save_side(side: Side, path: Path) -> None:
+    if isinstance(side, TokenSide):
+        side.tokenizer.save(path)
+        return
+    record: dict[str, object]
+    if isinstance(side, ClassSide):
+        record = {"kind": "classes", "names": list(side.names)}
+    else:
+        record = {"kind": "features", "size": side.size, "binary": side.binary}
+    path.write_text(json.dumps(record, indent=0) + "\n", encoding="ascii")
+
+
+def _load_side(path: Path) -> Side:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict) or "kind" not in record:
+        return TokenSide(load_tokenizer(path))  # which says what is wrong with the file
+    match record:
+        case {"kind": "classes", "names": [*names]} if all(isinstance(n, str) for n in names):
+            return ClassSide(tuple(names))
+        case {"kind": "features", "size": int(size), "binary": bool(binary)} if size > 0:
+            return FeatureSide(size, binary)
+    raise DataError(str(path), "is no side of a problem", "copy it from the original run")

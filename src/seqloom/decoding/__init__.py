@@ -1,7 +1,8 @@
-"""Searches over anything that can `start`, `step` and `select`: greedy and beam."""
+"""Searches over anything that can `start`, `step` and `select`: greedy, beam and sampling."""
 
 from seqloom.decoding.beam import BeamSearch
 from seqloom.decoding.greedy import GreedySearch
 from seqloom.decoding.protocol import Decodable, Hypothesis
+from seqloom.decoding.sampled import SampledSearch
 
-__all__ = ["BeamSearch", "Decodable", "GreedySearch", "Hypothesis"]
+__all__ = ["BeamSearch", "Decodable", "GreedySearch", "Hypothesis", "SampledSearch"]

@@ -7,10 +7,9 @@ Same answer as a beam of one without penalties; refuses n-best lists, which it h
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from seqloom.decoding.candidates import next_tokens
-from seqloom.decoding.hypotheses import as_hypothesis
+from seqloom.decoding.hypotheses import Written
 from seqloom.decoding.limits import LengthLimits
 from seqloom.decoding.protocol import Decodable, Hypothesis, State
 from seqloom.errors import ConfigError
@@ -63,7 +62,7 @@ class GreedySearch:
             return []
         device = source.values.device
         shortest, longest = (limit.to(device) for limit in self.limits.of(source.lengths))
-        output = _Output(source, int(longest.max()), with_attention)
+        output = Written(source.lengths, int(longest.max()), device, with_attention)
         sentences = torch.arange(source.batch_size, device=device)
         tokens = torch.full_like(sentences, BOS_ID)
         log_probs = torch.zeros(len(sentences), device=device)
@@ -85,45 +84,7 @@ class GreedySearch:
             if not bool(stays.all()):
                 rows = stays.nonzero().squeeze(1)
                 if len(rows) == 0:
-                    return output.hypotheses()
+                    return [[hypothesis] for hypothesis in output.hypotheses()]
                 sentences, tokens, log_probs = sentences[rows], tokens[rows], log_probs[rows]
                 shortest, longest = shortest[rows], longest[rows]
                 state = model.select(state, rows)
-
-
-class _Output:
-    """What was written so far: tokens [B, T], length and log probability [B], attention steps."""
-
-    def __init__(self, source: Padded, max_length: int, with_attention: bool) -> None:
-        device = source.values.device
-        self.source_lengths = source.lengths
-        self.tokens = torch.zeros(source.batch_size, max_length, dtype=torch.int64, device=device)
-        self.lengths = torch.zeros(source.batch_size, dtype=torch.int64, device=device)
-        self.log_probs = torch.zeros(source.batch_size, device=device)
-        self.attention: list[Tensor] | None = [] if with_attention else None
-
-    def write(
-        self, sentences: Tensor, length: int, tokens: Tensor, log_probs: Tensor, attention: Tensor
-    ) -> None:
-        self.tokens[sentences, length - 1] = tokens
-        self.lengths[sentences] = length
-        self.log_probs[sentences] = log_probs
-        if self.attention is not None:
-            step = attention.new_zeros(len(self.tokens), attention.shape[1])
-            step[sentences] = attention
-            self.attention.append(step)
-
-    def hypotheses(self) -> list[list[Hypothesis]]:
-        attention = None
-        if self.attention:
-            attention = torch.stack(self.attention, dim=1)
-        results = []
-        rows = zip(
-            self.tokens.tolist(), self.lengths.tolist(), self.log_probs.tolist(), strict=True
-        )
-        for index, (tokens, length, log_prob) in enumerate(rows):
-            steps = None
-            if attention is not None:
-                steps = attention[index, :length, : int(self.source_lengths[index])]
-            results.append([as_hypothesis(tokens[:length], log_prob, log_prob, steps)])
-        return results

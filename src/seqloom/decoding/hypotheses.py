@@ -1,8 +1,8 @@
-"""What a beam search remembers: the paths of all hypotheses, and the best of those that ended.
+"""What searches remember: what was written, or the paths of a beam and the best of what ended.
 
-A path is kept as one layer of (token, row of its parent) for each step and read backwards once, at
-the end, so no step copies prefixes. Layer 0 holds the rows before the first token; a hypothesis
-that ends is the row it ended from and its last token.
+A path of a beam is kept as one layer of (token, row of its parent) for each step and read backwards
+once, at the end, so no step copies prefixes. Layer 0 holds the rows before the first token; a
+hypothesis that ends is the row it ended from and its last token.
 """
 
 from __future__ import annotations
@@ -90,6 +90,59 @@ class Ended:
         self.scores[sentences] = scores[:, : self.num_best]
         self.log_probs[sentences] = log_probs.gather(1, order)
         self.places[sentences] = places.gather(1, order.unsqueeze(2).expand(-1, -1, 3))
+
+
+class Written:
+    """What a search without a beam has written: tokens [N, T], length and log probability [N], and
+    the attention of every step if asked for.
+
+    Args:
+        source_lengths: [N], of the source of each row.
+        max_length: T.
+    """
+
+    def __init__(
+        self,
+        source_lengths: Tensor,
+        max_length: int,
+        device: torch.device,
+        with_attention: bool,
+    ) -> None:
+        num_rows = len(source_lengths)
+        self.source_lengths = source_lengths
+        self.tokens = torch.zeros(num_rows, max_length, dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(num_rows, dtype=torch.int64, device=device)
+        self.log_probs = torch.zeros(num_rows, device=device)
+        self.attention: list[Tensor] | None = [] if with_attention else None
+
+    def write(
+        self, rows: Tensor, length: int, tokens: Tensor, log_probs: Tensor, attention: Tensor
+    ) -> None:
+        """Token number `length` of `rows` [M], the log probability of all so far, and the attention
+        [M, S] of this step."""
+        self.tokens[rows, length - 1] = tokens
+        self.lengths[rows] = length
+        self.log_probs[rows] = log_probs
+        if self.attention is not None:
+            step = attention.new_zeros(len(self.tokens), attention.shape[1])
+            step[rows] = attention
+            self.attention.append(step)
+
+    def hypotheses(self) -> list[Hypothesis]:
+        """One for each row; its score is its log probability."""
+        attention = None
+        if self.attention:
+            attention = torch.stack(self.attention, dim=1)
+        results = []
+        rows = zip(
+            self.tokens.tolist(), self.lengths.tolist(), self.log_probs.tolist(), strict=True
+        )
+        for index, (tokens, length, log_prob) in enumerate(rows):
+            steps = None
+            if attention is not None:
+                steps = attention[index, :length, : int(self.source_lengths[index])]
+            results.append(as_hypothesis(tokens[:length], log_prob, log_prob, steps))
+        return results
 
 
 def as_hypothesis(

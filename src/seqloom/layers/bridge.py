@@ -1,11 +1,20 @@
-"""How a decoder's first state comes from the encoder: `zero`, `last` or `projected`."""
+"""How a decoder's first state comes from the encoder: `zero`, `last` or `projected`.
+
+    zero       the decoder's own first state, as if there were no encoder
+    last       the states of the encoder's upper layers, as they are
+    projected  the decoder's own first state plus a tanh layer of the encoder's last output
+               (Bahdanau et al. 2015): zeros plus that for most cells; a part that must start
+               elsewhere, such as the stabiliser of exponential gates, stays about there
+
+Refuses `last` where the layers of both sides do not fit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqloom.cells import State
 from seqloom.errors import ConfigError
@@ -16,56 +25,46 @@ BRIDGES = ("zero", "last", "projected")
 class Bridge(nn.Module):
     """Final states of the encoder's layers -> first states of the decoder's layers.
 
-    `zero` starts from zeros; `last` hands the states of the encoder's upper layers on as they are;
-    `projected` makes every state by a tanh layer from the encoder's last output (Bahdanau et al.
-    2015).
-
     Args:
         kind: one of BRIDGES.
-        num_encoder_layers, num_decoder_layers: layers on each side.
-        num_states: how many parts the state of a decoder layer has.
-        encoder_size, decoder_size: features of one part of a state.
+        encoder_sizes, decoder_sizes: for each layer of a side, the features of each part of its
+            state.
     """
 
     def __init__(
         self,
         *,
         kind: str,
-        num_encoder_layers: int,
-        num_decoder_layers: int,
-        num_states: int,
-        encoder_size: int,
-        decoder_size: int,
+        encoder_sizes: Sequence[tuple[int, ...]],
+        decoder_sizes: Sequence[tuple[int, ...]],
     ) -> None:
         super().__init__()
         if kind not in BRIDGES:
             raise ConfigError(f"model.bridge={kind}", "unknown", f"use one of {', '.join(BRIDGES)}")
-        if kind == "last" and (
-            num_decoder_layers > num_encoder_layers or encoder_size != decoder_size
-        ):
+        if kind == "last" and list(encoder_sizes[-len(decoder_sizes) :]) != list(decoder_sizes):
             raise ConfigError(
                 "model.bridge=last",
-                f"the encoder has {num_encoder_layers} layers of {encoder_size}, "
-                f"the decoder {num_decoder_layers} of {decoder_size}",
-                "use model.bridge=projected, or no more decoder than encoder layers",
+                f"states of the encoder's layers {list(encoder_sizes)} are not those of the "
+                f"decoder's {list(decoder_sizes)}",
+                "use model.bridge=projected, or no more decoder than encoder layers, of one size",
             )
         self.kind = kind
-        self.num_layers, self.num_states = num_decoder_layers, num_states
-        self.decoder_size = decoder_size
+        self.decoder_sizes = [tuple(sizes) for sizes in decoder_sizes]
         if kind == "projected":
-            self.projection = nn.Linear(
-                encoder_size, num_decoder_layers * num_states * decoder_size
-            )
+            num_features = sum(sum(sizes) for sizes in decoder_sizes)
+            self.projection = nn.Linear(encoder_sizes[-1][0], num_features)
 
-    def forward(self, finals: Sequence[State]) -> list[State]:
-        """Encoder finals (a state a layer, parts [B, encoder_size]) -> decoder states (parts [B,
-        decoder_size])."""
-        if self.kind == "last":
-            return list(finals[-self.num_layers :])
-        last: Tensor = finals[-1][0]
+    def forward(self, finals: Sequence[State], initial: Sequence[State]) -> list[State]:
+        """Encoder finals and the decoder's own first states (a state a layer, parts [B, size]) ->
+        decoder states."""
         if self.kind == "zero":
-            zeros = last.new_zeros(len(last), self.decoder_size)
-            return [(zeros,) * self.num_states for _ in range(self.num_layers)]
-        parts = torch.tanh(self.projection(last)).to(last.dtype)
-        layers = parts.unflatten(1, (self.num_layers, self.num_states, self.decoder_size))
-        return [layer.unbind(1) for layer in layers.unbind(1)]
+            return list(initial)
+        if self.kind == "last":
+            return list(finals[-len(self.decoder_sizes) :])
+        projected = torch.tanh(self.projection(finals[-1][0]))
+        layers = projected.split([sum(sizes) for sizes in self.decoder_sizes], dim=1)
+        states = []
+        for sizes, layer, state in zip(self.decoder_sizes, layers, initial, strict=True):
+            parts = zip(state, layer.split(list(sizes), dim=1), strict=True)
+            states.append(tuple(own + made.to(own.dtype) for own, made in parts))
+        return states

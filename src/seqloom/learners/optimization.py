@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
-from seqloom.layers.output import TokenLoss
+from seqloom.layers.outputs import TokenLoss
 from seqloom.learners.schedules import Plateau, Schedule
 
 

@@ -7,12 +7,14 @@ scored once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sacrebleu.metrics import BLEU, CHRF
+from torch import Tensor
 
-from seqloom.metrics.prediction import Prediction
+from seqloom.metrics.elements import MeanLoss, perplexity
+from seqloom.metrics.prediction import Prediction, gather_predictions
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,28 @@ def score_translations(predictions: Iterable[Prediction]) -> Scores:
     }
     signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
     return Scores(values, signatures)
+
+
+class TranslationScores(MeanLoss):
+    """Of texts: the loss of their tokens, and what `score_translations` says of all of them."""
+
+    names = ("perplexity", "bleu", "chrf", "exact_match")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own: list[Prediction] = []
+
+    def update(self, nll: Tensor, num_elements: int, predictions: Sequence[Prediction]) -> None:
+        super().update(nll, num_elements)
+        self._own += predictions
+
+    def compute(self) -> dict[str, float]:
+        """To be called on every rank: it gathers all predictions, each example once."""
+        loss = super().compute()["loss"]
+        scores = score_translations(gather_predictions(self._own))
+        self.signatures = scores.signatures
+        return {"loss": loss, "perplexity": perplexity(loss), **scores.values}
+
+    def reset(self) -> None:
+        super().reset()
+        self._own = []

@@ -17,6 +17,7 @@ forcing each layer runs over all steps at once; `input_feeding` is a loop in Pyt
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +32,8 @@ from seqloom.layers.attention import Attention
 from seqloom.layers.bridge import Bridge
 from seqloom.layers.dropout import SequenceDropout
 from seqloom.layers.embedding import TokenEmbedding
-from seqloom.layers.output import TokenOutput
-from seqloom.layers.recurrent import CellRecipe, stack_of_layers
+from seqloom.layers.outputs import Categorical, OutputRecipe
+from seqloom.layers.recurrent import CellRecipe, StackOptions, stack_of_layers
 from seqloom.layers.shared_memory import SharedMemory
 from seqloom.sequences import Padded
 from seqloom.unrolling import Unrolling
@@ -83,15 +84,17 @@ class EncoderDecoder(nn.Module):
             output.
         num_encoder_layers, num_decoder_layers: L of each side.
         bidirectional: every encoder layer reads both ways, H / 2 each.
-        residual: residual connections from the second layer on.
         dropout: probability on embeddings, between layers, and on the readout.
         locked_dropout: one dropout mask a sequence instead of one a step.
         tie: weights shared: `none`; `output`: the output layer with the target embedding; `all`:
             the source embedding too.
         bridge: how the decoder starts, see `Bridge`.
         wiring: see above.
+        stack: what lies between and inside the layers; the decoder's are numbered from the lowest
+            to the highest.
         cell, unrolling: the recurrent layers.
         attention: recipe, or None for a context that is the decoder's first state alone.
+        output: recipe of the output layer, of ids.
         bos_id: id that the decoder reads first.
     """
 
@@ -106,27 +109,22 @@ class EncoderDecoder(nn.Module):
         num_encoder_layers: int,
         num_decoder_layers: int,
         bidirectional: bool,
-        residual: bool,
         dropout: float,
         locked_dropout: bool,
         tie: str,
         bridge: str,
         wiring: str,
+        stack: StackOptions,
         cell: CellRecipe,
         unrolling: Unrolling,
         attention: AttentionRecipe | None,
+        output: OutputRecipe = Categorical,
         bos_id: int = 1,
     ) -> None:
         super().__init__()
         _check(wiring, tie, shared_vocabulary, bidirectional, hidden_size, attention, bridge)
         self.bos_id = bos_id
         self.feeds_readout = wiring == "input_feeding"
-        readout_size = hidden_size if tie == "none" else embedding_size
-        self.attention, context_size = None, 0
-        if attention is not None:
-            self.attention = attention(query_size=hidden_size, memory_size=hidden_size)
-            context_size = self.attention.context_size
-
         self.source_embedding = TokenEmbedding(vocab_size=source_vocab_size, size=embedding_size)
         self.target_embedding = self.source_embedding
         if tie != "all":
@@ -135,34 +133,35 @@ class EncoderDecoder(nn.Module):
             )
         self.dropout = SequenceDropout(probability=dropout, locked=locked_dropout)
 
-        stack = partial(
+        layers = partial(
             stack_of_layers,
             cell=cell,
             unrolling=unrolling,
             output_size=hidden_size,
             dropout=self.dropout,
-            residual=residual,
+            options=stack,
         )
         num_lower = 1 if wiring == "first_layer" else num_decoder_layers
         num_upper = num_decoder_layers - num_lower
+        readout_size = hidden_size if tie == "none" else embedding_size
         word_size = embedding_size + (readout_size if self.feeds_readout else 0)
-        self.encoder = stack(
-            [embedding_size] + [hidden_size] * (num_encoder_layers - 1), bidirectional=bidirectional
-        )
-        self.lower = stack([word_size] + [hidden_size] * (num_lower - 1))
-        self.upper = stack([hidden_size + context_size] * num_upper)
+        self.encoder = layers(embedding_size, num_encoder_layers, bidirectional=bidirectional)
+        self.lower = layers(word_size, num_lower)
+        query_size = self.lower.output_size
+        self.attention, context_size = None, 0
+        if attention is not None:
+            self.attention = attention(query_size=query_size, memory_size=self.encoder.output_size)
+            context_size = self.attention.context_size
+        self.upper = layers(query_size, num_upper, side_size=context_size, num_below=num_lower)
         self.bridge = Bridge(
             kind=bridge,
-            num_encoder_layers=num_encoder_layers,
-            num_decoder_layers=num_decoder_layers,
-            num_states=cell(input_size=1, hidden_size=1).num_states,
-            encoder_size=hidden_size,
-            decoder_size=hidden_size,
+            encoder_sizes=self.encoder.state_sizes,
+            decoder_sizes=[*self.lower.state_sizes, *self.upper.state_sizes],
         )
-        self.readout = nn.Linear(hidden_size + context_size, readout_size)
-        self.output = TokenOutput(
+        self.readout = nn.Linear(query_size + context_size, readout_size)
+        self.output = output(
             input_size=readout_size,
-            vocab_size=target_vocab_size,
+            output_size=target_vocab_size,
             embedding=None if tie == "none" else self.target_embedding,
         )
 
@@ -172,7 +171,12 @@ class EncoderDecoder(nn.Module):
         initial = self.encoder.initial_states(embedded, source.batch_size)
         outputs, finals = self.encoder(source.with_values(embedded), initial)
         outputs = outputs.with_values(self.dropout(outputs.values))
-        states = self.bridge(finals)
+        own = [
+            state
+            for stack in (self.lower, self.upper)
+            for state in stack.initial_states(embedded, source.batch_size)
+        ]
+        states = self.bridge(finals, own)
         num_lower = len(self.lower.layers)
         feed = None
         if self.feeds_readout:
@@ -223,8 +227,9 @@ class EncoderDecoder(nn.Module):
     def _run_steps(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
         """Step by step over given tokens [B, T]."""
         readouts, weights = [], []
+        model = self._for_sequence(len(tokens))
         for embedded in self.dropout(self.target_embedding(tokens)).unbind(1):
-            readout, weight, state = self._step(embedded, state)
+            readout, weight, state = model._step(embedded, state)
             readouts.append(readout)
             weights.append(weight)
         return torch.stack(readouts, dim=1), torch.stack(weights, dim=1)
@@ -236,15 +241,23 @@ class EncoderDecoder(nn.Module):
         readouts, weights = [], []
         coins = torch.rand(tokens.shape, device=tokens.device) < sampling
         own = tokens[:, 0]
+        model = self._for_sequence(len(tokens))
         for step, right in enumerate(tokens.unbind(1)):
             read = right if step == 0 else torch.where(coins[:, step], own, right)
             embedded = self.dropout(self.target_embedding(read))
-            readout, weight, state = self._step(embedded, state)
+            readout, weight, state = model._step(embedded, state)
             with torch.no_grad():
                 own = self.output.logits(readout).argmax(dim=-1)
             readouts.append(readout)
             weights.append(weight)
         return torch.stack(readouts, dim=1), torch.stack(weights, dim=1)
+
+    def _for_sequence(self, batch_size: int) -> EncoderDecoder:
+        """This model with the noise inside its decoder drawn once for all steps of a batch."""
+        model = copy.copy(self)
+        lower, upper = (stack.for_sequence(batch_size) for stack in (self.lower, self.upper))
+        model._modules = {**self._modules, "lower": lower, "upper": upper}
+        return model
 
     def _step(self, embedded: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, DecoderState]:
         """Embedded tokens [N, E] -> readout [N, R], attention [N, S], the state after them."""

@@ -33,7 +33,14 @@ from seqloom.tracking.interruption import Interrupted, StopSignals
 
 _log = logging.getLogger(__name__)
 
-_NOT_FOR_USE = ("callbacks", "loops", "optimizer_states", "lr_schedulers", "training_weights")
+_NOT_FOR_USE = (
+    "callbacks",
+    "loops",
+    "optimizer_states",
+    "lr_schedulers",
+    "training_weights",
+    "carried_state",
+)
 
 
 class Checkpoint(callbacks.Checkpoint):

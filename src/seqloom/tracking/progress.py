@@ -31,6 +31,7 @@ _SHOWN = {
     "train/loss": "loss {:.3f}",
     "train/target_tokens_per_s": "{:,.0f} tokens/s",
 }
+_MAX_CHARACTERS = 160
 _PADDING = ("train/source_padding", "train/target_padding")
 
 
@@ -111,9 +112,9 @@ class Progress(Callback):
         ]
         self._say(f"step {trainer.global_step}  validation  {'  '.join(scores)}")
         for example in self._examples():
-            self._say(f"  input       {example.input}")
-            self._say(f"  target      {example.target}")
-            self._say(f"  prediction  {example.prediction}")
+            self._say(f"  input       {one_line(example.input)}")
+            self._say(f"  target      {one_line(example.target)}")
+            self._say(f"  prediction  {one_line(example.prediction)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()
@@ -167,6 +168,12 @@ class Progress(Callback):
             if isinstance(callback, Timer) and callback.time_remaining() is not None:
                 left.append(callback.time_remaining() or 0.0)
         return max(min(left), 0.0) if left else None
+
+
+def one_line(text: str) -> str:
+    """`text` in one line for the console; what is too long for it loses its middle."""
+    line, half = " ".join(text.split()), _MAX_CHARACTERS // 2
+    return line if len(line) <= 2 * half else f"{line[:half]} ... {line[-half:]}"
 
 
 def num_steps(trainer: Trainer) -> int | None:

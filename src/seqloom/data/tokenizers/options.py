@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from seqloom.data.tokenizers.base import SPECIAL_TOKENS
 from seqloom.errors import ConfigError
 
-KINDS = ("bpe", "unigram", "word", "character")
+KINDS = ("bpe", "unigram", "word", "whitespace", "character")
 NORMALIZATIONS = ("none", "nfc", "nfkc")
 NUM_BYTES = 256
 
@@ -18,8 +18,8 @@ class TokenizerOptions:
 
     Attributes:
         kind: bpe (Sennrich et al. 2016) and unigram (Kudo 2018), both over UTF-8 bytes, so that
-            nothing is unknown to them; word (words and punctuation) and character, where the unseen
-            is `<unk>`.
+            nothing is unknown to them; word (words and punctuation), whitespace (what lies between
+            spaces, of text that is already tokenised) and character, where the unseen is `<unk>`.
         vocab_size: the most ids there may be, special ones included; fewer where the texts hold
             fewer pieces.
         min_frequency: what is seen less often is left out: words, characters, pairs to merge (bpe),

@@ -8,6 +8,7 @@ never seen.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Literal, cast
 
@@ -26,6 +27,8 @@ WORD_PATTERN = Regex(
     r"|\s+(?!\S)|\s+"  # more spaces; the last one belongs to the word behind it
 )
 WORD_SPLIT = Split(WORD_PATTERN, "isolated")
+# The end of a line is one token with the space before it: the `<eos>` of WikiText's perplexities.
+SPACED_TOKEN = re.compile(r" ?\S+| ?\n|\s")
 
 
 def normalized(text: str, options: TokenizerOptions) -> str:
@@ -60,3 +63,8 @@ def unmarked(text: str) -> str:
 def split_words(text: str) -> list[str]:
     """The words of a marked text; joined they are the text."""
     return [word for word, _ in WORD_SPLIT.pre_tokenize_str(text)]
+
+
+def split_at_spaces(text: str) -> list[str]:
+    """What lies between spaces in a marked text; joined it is the text."""
+    return SPACED_TOKEN.findall(text)

@@ -1,4 +1,5 @@
-"""Tokenisers over a list of known tokens: words, or characters. What is not on the list is `<unk>`.
+"""Tokenisers over a list of known tokens: words, what lies between spaces, or characters. What is
+not on the list is `<unk>`.
 
 The tokens of a text, joined, are the text, so that known tokens come back exactly, spaces too.
 The price is that an unknown word keeps neither its letters nor the space before it.
@@ -22,10 +23,11 @@ NUM_SPECIAL = len(SPECIAL_TOKENS)
 
 
 class WordlistTokenizer:
-    """Words (kind word) or characters (kind character) from a fixed list.
+    """Words (kind word), what lies between spaces (kind whitespace) or characters (kind character)
+    from a fixed list.
 
     Args:
-        options: of kind word or character.
+        options: of kind word, whitespace or character.
         tokens: in the order of their ids, from id 4 on; ValueError where one is empty or stands
             there twice.
     """
@@ -36,7 +38,7 @@ class WordlistTokenizer:
         self._ids = {token: NUM_SPECIAL + number for number, token in enumerate(tokens)}
         if len(self._ids) < len(self._tokens) or "" in self._ids:
             raise ValueError("a token is empty or stands there twice")
-        self._is_word = options.kind == "word"
+        self._is_word = options.kind != "character"
         self._split = splitter(options)
         nothing = [""] * NUM_SPECIAL
         unknown = SPECIAL_TOKENS[UNK_ID]
@@ -76,11 +78,8 @@ def splitter(options: TokenizerOptions) -> Callable[[str], list[str]]:
     """What cuts a normalised text into tokens."""
     if options.kind == "character":
         return list
-    return _marked_words
-
-
-def _marked_words(text: str) -> list[str]:
-    return text_forms.split_words(text_forms.marked(text))
+    split = text_forms.split_words if options.kind == "word" else text_forms.split_at_spaces
+    return lambda text: split(text_forms.marked(text))
 
 
 def train_wordlist(texts: Iterable[str], options: TokenizerOptions) -> WordlistTokenizer:
@@ -98,14 +97,15 @@ def train_wordlist(texts: Iterable[str], options: TokenizerOptions) -> WordlistT
     if not tokens:
         raise ConfigError(
             f"tokenizer.min_frequency={options.min_frequency}",
-            f"no {options.kind} of the training texts is that frequent",
+            f"nothing in the training texts is that frequent, by {options.kind}",
             f"write at most {ranked[0][1]}",
         )
     tokens = tokens[: options.vocab_size - NUM_SPECIAL]
     if len(tokens) < len(ranked):
         share = 1 - sum(counts[token] for token in tokens) / counts.total()
         logger.warning(
-            "tokenizer.vocab_size and min_frequency leave %d of %d %ss unknown, %.2f%% of the text",
+            "tokenizer.vocab_size and min_frequency leave %d of %d different tokens (%s) unknown,"
+            " %.2f%% of the text",
             len(ranked) - len(tokens),
             len(ranked),
             options.kind,

@@ -18,7 +18,6 @@ import yaml
 
 from seqloom.errors import DataError
 
-TEXT_TASKS = ("translation",)
 TEXT_METRICS = ("/bleu", "/chrf")
 
 
@@ -79,10 +78,13 @@ class RunData:
 
     @property
     def is_text(self) -> bool:
-        """Whether predictions are sentences: a text task, a text metric, or no word of a task."""
+        """Whether predictions are sentences that are scored as such: an encoder-decoder wrote
+        them, or a metric says so, or no word of a task is known."""
         names = [*self.section("metrics"), *self.metrics]
         return (
-            self.task in TEXT_TASKS or not self.task or any(n.endswith(TEXT_METRICS) for n in names)
+            self.setting("task", "topology") == "encoder_decoder"
+            or not self.task
+            or any(name.endswith(TEXT_METRICS) for name in names)
         )
 
     def section(self, name: str) -> dict[str, Any]:

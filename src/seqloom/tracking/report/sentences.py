@@ -1,4 +1,4 @@
-"""Sentences of a text task: 20 examples with attention, the best and the worst, scores by length.
+"""Test examples of any task with attention, and of sentences the best, the worst, scores by length.
 
 The idea: show where a model fails before telling how often. All scores are `text_scores`', all
 marks `differences`'. The price: what is embedded is capped (20 examples, 6 best, 6 worst), and
@@ -26,10 +26,8 @@ NUM_EXTREMES = 6
 MAX_CHARACTERS = 1000
 
 
-def examples(run: RunData) -> Section | None:
-    """Up to 20 sentences, first those whose attention was kept; None for tasks without text."""
-    if not run.is_text:
-        return None
+def examples(run: RunData) -> Section:
+    """Up to 20 test examples, first those whose attention was kept."""
     attention = {picture.index: picture for picture in run.attention}
     kept = [index for index in attention if 0 <= index < len(run.predictions)][:NUM_EXAMPLES]
     missing = NUM_EXAMPLES - len(kept)
@@ -39,7 +37,8 @@ def examples(run: RunData) -> Section | None:
     cards = []
     for number, index in enumerate(chosen):
         row = run.predictions[index]
-        card = _card(row, scorer.sentence_chrf(row.prediction, row.target))
+        is_text = run.is_text
+        card = _card(row, scorer.sentence_chrf(row.prediction, row.target) if is_text else None)
         card["attention"] = _picture(attention.get(index), f"attention-{number}")
         card["is_open"] = number < NUM_OPEN
         cards.append(card)
@@ -99,7 +98,7 @@ def _group_row(group: Group) -> dict[str, Any]:
     }
 
 
-def _card(row: Prediction, chrf: float) -> dict[str, Any]:
+def _card(row: Prediction, chrf: float | None) -> dict[str, Any]:
     reference, prediction = marked(
         shorten(row.target, MAX_CHARACTERS), shorten(row.prediction, MAX_CHARACTERS)
     )
@@ -108,7 +107,7 @@ def _card(row: Prediction, chrf: float) -> dict[str, Any]:
         "source": shorten(row.input, MAX_CHARACTERS),
         "reference": reference,
         "prediction": prediction,
-        "chrf": f"{chrf:.1f}",
+        "chrf": None if chrf is None else f"{chrf:.1f}",
         "is_same": row.target == row.prediction,
         "score": None if row.score is None else compact(row.score),
         "attention": "",

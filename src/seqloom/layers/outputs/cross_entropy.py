@@ -1,41 +1,52 @@
-"""The output layer over a vocabulary, and its loss in chunks.
+"""The cross entropy of a linear layer, in chunks.
 
 Logits of 1,000 tokens over 10,000 words are 40 MB and their softmax as much again; most of a
 training step is spent on them. `LinearCrossEntropy` computes a chunk of rows at a time, and its
 gradient in the same pass, so that logits never exist as a whole: products in the autocast dtype,
-softmax and sums in float32.
+softmax and sums in float32. Price: no second derivative.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from seqloom.layers.embedding import TokenEmbedding
 
 _ROWS_PER_PRODUCT = 1024
 _ROWS_PER_SOFTMAX = 64
 _ROW_MULTIPLE = 128
 
 
-@dataclass(frozen=True)
-class TokenLoss:
-    """Sums over the tokens of a batch; a mean is a sum divided by `num_tokens`.
+def cross_entropy(
+    hidden: Tensor, linear: nn.Linear, targets: Tensor, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Sums over rows of the smoothed and of the plain cross entropy, in float32; the latter has no
+    gradient. Hidden [M, D], a linear layer D to V with bias, targets [M] int64; M may be 0."""
+    weight: Tensor = linear.weight
+    bias: Tensor = linear.bias
+    if not torch.is_grad_enabled():  # a custom function does not see that by itself
+        weight, bias = weight.detach(), bias.detach()
+    return LinearCrossEntropy.apply(hidden, weight, bias, targets, smoothing)
 
-    Attributes:
-        loss: the smoothed negative log likelihood, summed; what is trained.
-        nll: the plain negative log likelihood in nats, summed, without gradient; what perplexity
-            is made of.
-        num_tokens: how many tokens were summed.
+
+def scores_layer(input_size: int, output_size: int) -> nn.Linear:
+    """A linear layer whose rows start about 1 long, for inputs scaled by `scores_scale`."""
+    linear = nn.Linear(input_size, output_size)
+    nn.init.normal_(linear.weight, std=input_size**-0.5)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def scores_scale(input_size: int) -> float:
+    """By how much a readout is scaled before it is compared with words.
+
+    A readout lies in -1..1 and a word's weight is about 1 long, so their products could only tell
+    words apart after the weights have grown for a long time: half the root of the size (half: the
+    best of 1, 4, 8 and 16 at 256 features on Multi30k).
     """
-
-    loss: Tensor
-    nll: Tensor
-    num_tokens: int
+    return math.sqrt(input_size) / 2
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -121,45 +132,6 @@ def _softmax_loss(
     if grad_bias is not None:
         logits[len(targets) :] = 0
     return sums
-
-
-class TokenOutput(nn.Module):
-    """Scores of every word, and their loss.
-
-    What a step gives lies in -1..1 and a word's weight is about 1 long, so their products could
-    only tell words apart after the weights have grown for a long time: inputs are scaled by half
-    the root of their size (half: the best of 1, 4, 8 and 16 at 256 features on Multi30k).
-
-    Args:
-        input_size: features of a step.
-        vocab_size: V.
-        embedding: shares its weight [V, input_size] (Press and Wolf 2017); None for a weight of
-            its own.
-    """
-
-    def __init__(
-        self, *, input_size: int, vocab_size: int, embedding: TokenEmbedding | None = None
-    ) -> None:
-        super().__init__()
-        self.projection = nn.Linear(input_size, vocab_size)
-        self.scale = math.sqrt(input_size) / 2
-        nn.init.normal_(self.projection.weight, std=input_size**-0.5)
-        nn.init.zeros_(self.projection.bias)
-        if embedding is not None:
-            self.projection.weight = embedding.weight
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[..., input_size] -> [..., V] in float32."""
-        return self.projection(hidden * self.scale).float()
-
-    def loss(self, hidden: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> TokenLoss:
-        """Sums over rows: hidden [M, input_size], targets [M] int64."""
-        weight: Tensor = self.projection.weight
-        bias: Tensor = self.projection.bias
-        if not torch.is_grad_enabled():  # a custom function does not see that by itself
-            weight, bias = weight.detach(), bias.detach()
-        loss, nll = LinearCrossEntropy.apply(hidden * self.scale, weight, bias, targets, smoothing)
-        return TokenLoss(loss, nll, len(targets))
 
 
 def _product_dtype(hidden: Tensor) -> torch.dtype:

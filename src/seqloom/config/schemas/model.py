@@ -1,0 +1,219 @@
+"""Schemas of `model` and of its parts: `cell`, `unrolling`, `stack`, `attention`, `output`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import II, MISSING
+
+from seqloom.config.schemas.choices import (
+    BidirectionalLayers,
+    Bridge,
+    Conditioning,
+    Connection,
+    MemoryPolicy,
+    Nonlinearity,
+    Pooling,
+    RecurrentInit,
+    Tie,
+    Wiring,
+)
+from seqloom.config.schemas.parts import Absent, Recipe, Target
+
+
+@dataclass
+class Recurrent(Recipe):
+    recurrent_init: RecurrentInit = MISSING
+
+
+@dataclass
+class Gated(Recurrent):
+    forget_bias: float = MISSING
+    chrono_max_steps: int | None = II("task.memory_steps")
+
+
+@dataclass
+class ProjectedLSTM(Gated):
+    projection_size: int | None = MISSING
+
+
+@dataclass
+class RNN(Recurrent):
+    nonlinearity: Nonlinearity = MISSING
+
+
+@dataclass
+class UserCell(Target):
+    file: str = MISSING
+    name: str = MISSING
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Unrolling(Target):
+    memory: MemoryPolicy = MISSING
+    num_segments: int | None = MISSING
+
+
+@dataclass
+class Static(Unrolling):
+    num_steps: int = MISSING
+    compile: bool = MISSING
+
+
+@dataclass
+class AdditiveAttention(Recipe):
+    attention_size: int | None = MISSING
+    bias: bool = MISSING
+
+
+@dataclass
+class MultiHeadAttention(Recipe):
+    num_heads: int = MISSING
+
+
+@dataclass
+class Stack(Target):
+    connection: Connection = MISSING
+    residual_from: int = MISSING
+    bidirectional_layers: BidirectionalLayers = MISSING
+    layer_norm: bool = MISSING
+    recurrent_dropout: float = MISSING
+    zoneout: float = MISSING
+    zoneout_memory: float = MISSING
+    weight_drop: float = MISSING
+
+
+@dataclass
+class Adaptive(Recipe):
+    cutoffs: list[int] | None = MISSING
+    shrink: float = MISSING
+
+
+@dataclass
+class Mixture(Recipe):
+    num_mixtures: int = MISSING
+
+
+@dataclass
+class Gaussian(Recipe):
+    scale: float | None = MISSING
+
+
+@dataclass
+class Quantile(Recipe):
+    quantiles: list[float] = MISSING
+
+
+@dataclass
+class CTC(Recipe):
+    blank_id: int | None = MISSING
+
+
+@dataclass
+class EncoderDecoder(Recipe):
+    embedding_size: int = MISSING
+    hidden_size: int = MISSING
+    num_encoder_layers: int = MISSING
+    num_decoder_layers: int = MISSING
+    bidirectional: bool = MISSING
+    dropout: float = MISSING
+    locked_dropout: bool = MISSING
+    tie: Tie = MISSING
+    bridge: Bridge = MISSING
+    wiring: Wiring = MISSING
+    cell: Any = II("cell")
+    unrolling: Any = II("unrolling")
+    stack: Any = II("stack")
+    attention: Any = II("attention")
+    output: Any = II("output")
+
+
+@dataclass
+class Stacked(Recipe):
+    """What models of recurrent layers have in common."""
+
+    embedding_size: int | None = MISSING
+    hidden_size: int = MISSING
+    num_layers: int = MISSING
+    dropout: float = MISSING
+    locked_dropout: bool = MISSING
+    cell: Any = II("cell")
+    unrolling: Any = II("unrolling")
+    stack: Any = II("stack")
+    output: Any = II("output")
+
+
+@dataclass
+class SequenceToSequence(Stacked):
+    bidirectional: bool = MISSING
+    tie: Tie = MISSING
+
+
+@dataclass
+class DelayedSequenceToSequence(Stacked):
+    delay: int | None = MISSING
+    tie: Tie = MISSING
+
+
+@dataclass
+class SequenceToVector(Stacked):
+    bidirectional: bool = MISSING
+    pooling: Pooling = MISSING
+
+
+@dataclass
+class VectorToSequence(Stacked):
+    conditioning: Conditioning = MISSING
+    tie: Tie = MISSING
+    attention: Any = II("attention")
+
+
+GATED = (
+    "lstm",
+    "gru",
+    "reset_before_gru",
+    "peephole_lstm",
+    "coupled_lstm",
+    "layer_norm_lstm",
+    "layer_norm_gru",
+    "li_gru",
+)
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "model": {
+        "encoder_decoder": EncoderDecoder,
+        "plain": DelayedSequenceToSequence,
+        "sequence_to_sequence": SequenceToSequence,
+        "sequence_to_vector": SequenceToVector,
+        "vector_to_sequence": VectorToSequence,
+    },
+    "cell": {
+        **dict.fromkeys(GATED, Gated),
+        "projected_lstm": ProjectedLSTM,
+        "rnn": RNN,
+        "user": UserCell,
+    },
+    "stack": dict.fromkeys(("plain", "residual", "highway", "gnmt"), Stack),
+    "output": {
+        **dict.fromkeys(("categorical", "bernoulli", "squared", "crf"), Recipe),
+        "adaptive": Adaptive,
+        "mixture": Mixture,
+        "gaussian": Gaussian,
+        "quantile": Quantile,
+        "ctc": CTC,
+    },
+    "unrolling": {
+        **dict.fromkeys(("auto", "fused", "dynamic", "scan"), Unrolling),
+        "static": Static,
+    },
+    "attention": {
+        "none": Absent,
+        "dot": Recipe,
+        "general": Recipe,
+        "concat": AdditiveAttention,
+        "bahdanau": AdditiveAttention,
+        "multihead": MultiHeadAttention,
+    },
+}

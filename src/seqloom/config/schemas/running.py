@@ -1,0 +1,96 @@
+"""Schemas of what stands around a model: task, trainer, strategy, precision, callbacks, loggers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from seqloom.config.schemas.choices import (
+    Averaged,
+    Direction,
+    PrecisionName,
+    StrategyName,
+    WandbMode,
+)
+from seqloom.config.schemas.parts import Recipe
+
+
+@dataclass
+class Task:
+    name: str = MISSING
+    title: str = MISSING
+    topology: str = MISSING
+    monitor: str = MISSING
+    mode: Direction = MISSING
+    memory_steps: int | None = MISSING
+    data: list[str] = MISSING
+
+
+@dataclass
+class Trainer:
+    max_epochs: int | None = MISSING
+    max_steps: int = MISSING
+    max_time: str | None = MISSING
+    accelerator: str = MISSING
+    devices: int | str = MISSING
+    num_nodes: int = MISSING
+    gradient_clip_val: float | None = MISSING
+    accumulate_grad_batches: int = MISSING
+    check_val_every_n_epoch: int | None = MISSING
+    val_check_interval: int | float | None = MISSING
+    log_every_n_steps: int = MISSING
+    limit_train_batches: int | float | None = MISSING
+    limit_val_batches: int | float | None = MISSING
+    limit_test_batches: int | float | None = MISSING
+
+
+@dataclass
+class Strategy:
+    name: StrategyName = MISSING
+
+
+@dataclass
+class Precision:
+    name: PrecisionName = MISSING
+
+
+@dataclass
+class AverageCheckpoints:
+    count: int | None = MISSING
+    of: Averaged = MISSING
+
+
+@dataclass
+class Callbacks:
+    early_stopping_patience: int | None = MISSING
+    checkpoint_every_s: float | None = MISSING
+    checkpoint_every_n_steps: int | None = MISSING
+    ema_decay: float | None = MISSING
+    average_checkpoints: AverageCheckpoints = field(default_factory=AverageCheckpoints)
+    num_examples: int = MISSING
+
+
+@dataclass
+class CsvLogger(Recipe):
+    pass
+
+
+@dataclass
+class WandbLogger(Recipe):
+    project: str = MISSING
+    entity: str | None = MISSING
+    group: str | None = MISSING
+    mode: WandbMode = MISSING
+
+
+@dataclass
+class TensorboardLogger(Recipe):
+    pass
+
+
+LOGGERS: dict[str, type] = {
+    "csv": CsvLogger,
+    "wandb": WandbLogger,
+    "tensorboard": TensorboardLogger,
+}
