@@ -103,7 +103,7 @@ def test_help_lists_every_group_and_option(capsys: pytest.CaptureFixture[str]) -
         (["task=translation", "--mutirun"], "--multirun"),
         (["task=translation", "foo"], "write key=value"),
         (["task=translation", "seed=abc"], "Integer"),
-        ([], "task=translation"),
+        ([], "write task=NAME, one of adding"),
         (["resume=/no/such/run"], "there is no such folder"),
         (["-m", "task=translation", "seed=1,x"], "seed=x"),
         (["-m", "task=translation", "seed=1,2", "trainer.devices=2"], "one device"),
@@ -162,10 +162,11 @@ def test_keys_arrive_with_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
             output_path: str,
             num_best: int,
             with_scores: bool,
+            suggest: bool,
             overrides: list[str],
         ) -> None:
             seen.update(run=run, input=input_path, output=output_path, num_best=num_best)
-            seen.update(with_scores=with_scores, overrides=overrides)
+            seen.update(with_scores=with_scores, suggest=suggest, overrides=overrides)
 
     monkeypatch.setattr(console.importlib, "import_module", lambda name: Module)
     words = ["run=a", "n_best=5", "scores=true", "decoding.beam_size=9", "decoding=beam"]
@@ -176,6 +177,7 @@ def test_keys_arrive_with_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
         "output": "-",
         "num_best": 5,
         "with_scores": True,
+        "suggest": False,
         "overrides": ["decoding.beam_size=9", "decoding=beam"],
     }
 

@@ -21,6 +21,7 @@ TORCH: dict[str, tuple[type[Cell], type[nn.RNNBase], dict[str, Any], dict[str, A
 }
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch.nn says so once
 @pytest.mark.parametrize("name", TORCH)
 def test_torch_gives_the_same_answers_and_takes_its_weights_back(name: str) -> None:
     torch.manual_seed(0)

@@ -38,10 +38,14 @@ PARTS = {
 }
 
 
+# What an option cannot be without.
+NEEDED = {("cell", "user"): ["cell.file=my_cell.py", "cell.name=MyCell"]}
+
+
 @functools.cache
 def composed(group: str, option: str) -> DictConfig:
-    chosen = [] if group == "task" else ["task=translation"]
-    return compose_config([*chosen, f"{group}={option}"])
+    chosen = [] if group in ("task", "experiment") else ["task=translation"]
+    return compose_config([*chosen, f"{group}={option}", *NEEDED.get((group, option), [])])
 
 
 def test_every_task_composes_with_each_of_its_data() -> None:
@@ -73,7 +77,8 @@ def test_every_option_composes_and_resolves(group: str, option: str) -> None:
 
 @pytest.mark.parametrize(("group", "option"), [(g, o) for g, o in OPTIONS if g == "experiment"])
 def test_an_experiment_changes_something(group: str, option: str) -> None:
-    assert composed(group, option) != compose_config(["task=translation"])
+    cfg = composed(group, option)
+    assert cfg != compose_config([f"task={cfg.task.name}"])
 
 
 @pytest.mark.parametrize(("group", "option"), [(g, o) for g, o in OPTIONS if g in SCHEMAS])

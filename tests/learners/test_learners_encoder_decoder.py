@@ -19,6 +19,7 @@ from seqloom.data.batch import Batch
 from seqloom.data.spec import DataSpec, TokenSide
 from seqloom.decoding import BeamSearch
 from seqloom.layers.attention import GeneralAttention
+from seqloom.layers.outputs import Categorical
 from seqloom.layers.recurrent import StackOptions
 from seqloom.learners import EncoderDecoderLearner
 from seqloom.learners.optimization import progress
@@ -52,6 +53,7 @@ def make_learner(**options: Any) -> EncoderDecoderLearner:
         cell=LSTM,
         unrolling=Auto(),
         attention=GeneralAttention,
+        output=Categorical,
     )
     defaults: dict[str, Any] = {
         "spec": DataSpec(side, side, shared_vocabulary=True),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqloom.cells import GRU, LSTM
+from seqloom.cells import GRU, LSTM, ProjectedLSTM
 from seqloom.decoding import BeamSearch, GreedySearch
 from seqloom.errors import ConfigError
 from seqloom.layers.attention import (
@@ -15,6 +15,7 @@ from seqloom.layers.attention import (
     GeneralAttention,
     MultiHeadAttention,
 )
+from seqloom.layers.outputs import Adaptive, Categorical, Mixture
 from seqloom.layers.recurrent import StackOptions
 from seqloom.sequences import Padded
 from seqloom.topologies import EncoderDecoder
@@ -45,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "cell": LSTM,
     "unrolling": Auto(),
     "attention": GeneralAttention,
+    "output": Categorical,
 }
 
 
@@ -72,9 +74,20 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "overrides", [*CASES, {"bridge": "last"}, {"bridge": "zero"}, {"tie": "all"}]
-)
+OTHERS: list[dict[str, Any]] = [
+    {"bridge": "last"},
+    {"bridge": "zero"},
+    {"tie": "all"},
+    {"cell": partial(ProjectedLSTM, projection_size=3), "wiring": "first_layer"},
+    {"stack": StackOptions(zoneout=0.2, zoneout_memory=0.1), "wiring": "first_layer"},
+    {"stack": StackOptions(connection="highway", layer_norm=True, bidirectional_layers="first")},
+    {"stack": StackOptions(connection="residual", residual_from=3), "num_decoder_layers": 3},
+    {"output": partial(Mixture, num_mixtures=2), "tie": "output"},
+    {"output": partial(Adaptive, cutoffs=[5])},
+]
+
+
+@pytest.mark.parametrize("overrides", [*CASES, *OTHERS])
 def test_forced_run_equals_the_steps_of_a_search(overrides: dict[str, Any]) -> None:
     model = make(overrides)
     source, target = pair()
@@ -145,6 +158,24 @@ def test_scheduled_sampling_of_nothing_and_of_everything() -> None:
             model.output.logits(own.values[:, step]), logits, rtol=1e-4, atol=1e-5
         )
         tokens = logits.argmax(-1)
+
+
+def test_noise_is_one_for_all_steps_of_a_sequence() -> None:
+    """A decoder that is trained step by step draws its noise once, as one that runs at once."""
+    stack = StackOptions(recurrent_dropout=0.5, weight_drop=0.5)
+    model = make({"stack": stack, "wiring": "input_feeding", "hidden_size": 64}).train()
+    same = torch.zeros(200, 1, dtype=torch.int64) + 4
+    source, target = (Padded(same.expand(200, n), torch.full((200,), n)) for n in (1, 3))
+    drawn = model._for_sequence(200)
+    state = model.start(source)
+    first = drawn._step(model.target_embedding(target.values[:, 0]), state)[0]
+    again = drawn._step(model.target_embedding(target.values[:, 0]), state)[0]
+    other = model._step(model.target_embedding(target.values[:, 0]), state)[0]
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+    readouts, _ = model(source, target)
+    readouts.values.sum().backward()
+    assert all(p.grad is not None for p in model.lower.parameters())
 
 
 def test_gradients_reach_every_parameter() -> None:

@@ -27,6 +27,7 @@ from seqloom.cells.noise import Noise
 from seqloom.sequences import Padded
 from seqloom.unrolling.dynamic import run_prefixes
 from seqloom.unrolling.handwritten import run_handwritten
+from seqloom.unrolling.memory import Memory
 
 CELLS: list[type[GatedCell]] = [
     RNN,
@@ -213,6 +214,22 @@ def test_autocast_is_for_products(cell_class: type[GatedCell]) -> None:
         scale = exact[name].abs().max()
         assert (value - exact[name]).abs().max() <= 0.06 * scale, name
         assert (value - theirs[name]).abs().max() <= 0.04 * scale, name
+
+
+@every_cell
+@pytest.mark.parametrize("policy", ["checkpoint", "swap"])
+@pytest.mark.parametrize("noise", ["none", "all"])
+def test_memory_policies_change_no_number(
+    cell_class: type[GatedCell], policy: str, noise: str
+) -> None:
+    cell = make_cell(cell_class, torch.float32)
+    lengths, values = [40, 25, 9, 0], torch.randn(4, 40, INPUT_SIZE)
+
+    def run(cell: Cell, inputs: Padded, state: State) -> tuple[Tensor, State]:
+        return Memory(policy, 3).run(run_handwritten, cell, inputs, state)  # type: ignore[arg-type]
+
+    kept = numbers(run_handwritten, cell, values, lengths, NOISES[noise])
+    assert_same(kept, numbers(run, cell, values, lengths, NOISES[noise]), 1e-5)
 
 
 def saved_bytes(run: Run, cell: Cell, inputs: Padded, state: State) -> tuple[int, int]:

@@ -98,8 +98,11 @@ def numbers(unrolling: Unrolling, cell: Cell, values: Tensor, lengths: Tensor) -
 
 
 def assert_same(left: list[Tensor], right: list[Tensor], rtol: float = 1e-8) -> None:
+    """Equal, in relation to the largest element of each tensor."""
     for one, other in zip(left, right, strict=True):
-        torch.testing.assert_close(one, other, rtol=rtol, atol=rtol)
+        finite_part = one.nan_to_num(posinf=0, neginf=0).abs()
+        size = max(1.0, finite_part.max().item()) if one.numel() else 1.0
+        torch.testing.assert_close(one, other, rtol=rtol, atol=rtol * size)
 
 
 class RowByRow:
@@ -126,7 +129,7 @@ lengths_of_rows = st.lists(st.integers(0, 6), min_size=1, max_size=4)
 
 
 @every_cell
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     lengths=lengths_of_rows,
     extra=st.integers(0, 2),
@@ -260,6 +263,7 @@ def test_zoneout_draws_the_same_under_every_memory_policy(cell_class: Any, name:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_compiled_steps_give_the_same_numbers(
     memory: str, caplog: pytest.LogCaptureFixture

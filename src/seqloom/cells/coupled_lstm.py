@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqloom.cells.base import GatedCell, State
 from seqloom.cells.initialization import initialize_memory, initialize_recurrent
+from seqloom.cells.products import linear
 
 
 class CoupledLSTM(GatedCell):
@@ -52,7 +52,7 @@ class CoupledLSTM(GatedCell):
         write.neg_()  # 1 - sigmoid(i) = sigmoid(-i)
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def gate(
         self, projected: Tensor, recurrent: Tensor, state: State

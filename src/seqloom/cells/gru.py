@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqloom.cells.base import FusedCell, GatedCell, State
 from seqloom.cells.initialization import initialize_memory, initialize_recurrent
+from seqloom.cells.products import linear
 from seqloom.sequences import Padded
 
 
@@ -56,7 +56,7 @@ class GRU(FusedCell, GatedCell):
         initialize_memory(update, None, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps)
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def gate(
         self, projected: Tensor, recurrent: Tensor, state: State

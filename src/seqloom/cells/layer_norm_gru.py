@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqloom.cells.base import GatedCell, State
 from seqloom.cells.gru import gru_gate, gru_gate_backward
 from seqloom.cells.initialization import initialize_memory, initialize_recurrent
 from seqloom.cells.normalization import normalize, normalize_backward
+from seqloom.cells.products import linear
 
 
 class LayerNormGRU(GatedCell):
@@ -57,7 +57,7 @@ class LayerNormGRU(GatedCell):
         initialize_memory(update, None, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps)
 
     def project(self, inputs: Tensor) -> Tensor:
-        product = F.linear(inputs, self.weight_ih).to(self.gain_ih.dtype)
+        product = linear(inputs, self.weight_ih).to(self.gain_ih.dtype)
         return self._normalize(product, self.gain_ih)[0] + self.bias_ih
 
     def gate(

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqloom.cells.base import GatedCell, State
 from seqloom.cells.initialization import initialize_memory, initialize_recurrent
 from seqloom.cells.lstm import write_memory_gradients
 from seqloom.cells.normalization import normalize, normalize_backward
+from seqloom.cells.products import linear
 
 
 class LayerNormLSTM(GatedCell):
@@ -59,7 +59,7 @@ class LayerNormLSTM(GatedCell):
         initialize_memory(forget, write, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps)
 
     def project(self, inputs: Tensor) -> Tensor:
-        product = F.linear(inputs, self.weight_ih).to(self.gain_ih.dtype)
+        product = linear(inputs, self.weight_ih).to(self.gain_ih.dtype)
         return normalize(product, self.gain_ih, self.bias_ih)[0]
 
     def gate(

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqloom.cells.base import GatedCell, State
 from seqloom.cells.initialization import initialize_memory, initialize_recurrent
 from seqloom.cells.normalization import normalize
+from seqloom.cells.products import linear
 
 
 class LiGRU(GatedCell):
@@ -54,7 +54,7 @@ class LiGRU(GatedCell):
         initialize_memory(update, None, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps)
 
     def project(self, inputs: Tensor) -> Tensor:
-        product = F.linear(inputs, self.weight_ih).to(self.gain_ih.dtype)
+        product = linear(inputs, self.weight_ih).to(self.gain_ih.dtype)
         blocks = zip(
             product.chunk(2, dim=-1), self.gain_ih.chunk(2), self.bias_ih.chunk(2), strict=True
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ def linear_scan(decay: Tensor, driven: Tensor, initial: Tensor) -> Tensor:
     """States [B, T, S] of h_t = decay_t * h_{t-1} + driven_t, with h_{-1} = `initial`.
 
     Args:
-        decay: [B, T, S], or [S] where it is the same at every step; real or complex.
+        decay: [B, T, S], [B, T, 1] where a step's is the same for all elements, or [S] where an
+            element's is the same at every step; real or complex.
         driven: [B, T, S], of the dtype of `decay`. B and T may be 0.
         initial: [B, S], likewise.
     """
@@ -53,7 +54,7 @@ class LinearCell(ScanCell):
     """
 
     recurrent_weights = ()
-    scan_parameters: ClassVar[tuple[str, ...]] = ()
+    scan_parameters: tuple[str, ...] = ()
 
     @abstractmethod
     def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +93,9 @@ class LinearCell(ScanCell):
 
 def _as_dtype_of(driven: Tensor, part: Tensor) -> Tensor:
     """The part of a state as coefficients see it."""
-    return torch.view_as_complex(part.unflatten(1, (-1, 2))) if driven.is_complex() else part
+    if not driven.is_complex():
+        return part
+    return torch.view_as_complex(part.unflatten(1, (-1, 2)).contiguous())
 
 
 def _as_real(states: Tensor) -> Tensor:
@@ -160,25 +163,44 @@ class _TiledScan(torch.autograd.Function):
         by_parameters = [torch.zeros_like(leaf) for leaf in leaves]
         for tile in reversed(_tiles(states)):
             read = projected[:, tile].to(initial.dtype.to_real()).detach().requires_grad_()
-            real = _real_steps(ctx.lengths, tile, read)
-            new = states[:, tile].detach().requires_grad_()
-            with torch.enable_grad():
-                decay, driven = _coefficients(cell, read, real)
-                outputs = cell.emit(read, new)
-            by_new, *direct = torch.autograd.grad(
-                outputs, [new, read, *leaves], grad_outputs[:, tile], materialize_grads=True
-            )
             before = states[:, tile.start - 1] if tile.start else initial
-            by_decay, by_driven, carry = _run_back(
-                decay.detach(), before, new.detach(), by_new, carry
+            real = _real_steps(ctx.lengths, tile, read)
+            (by_read, *by_leaves), carry = _tile_back(
+                cell, [read, *leaves], real, before, states[:, tile], grad_outputs[:, tile], carry
             )
-            through = torch.autograd.grad(
-                [decay, driven], [read, *leaves], [by_decay, by_driven], materialize_grads=True
-            )
-            by_projected[:, tile] = direct[0] + through[0]
-            for total, one, other in zip(by_parameters, direct[1:], through[1:], strict=True):
-                total.add_(one).add_(other)
+            by_projected[:, tile] = by_read
+            for total, gradient in zip(by_parameters, by_leaves, strict=True):
+                total.add_(gradient)
         return None, None, by_projected, carry, *by_parameters
+
+
+def _tile_back(
+    cell: LinearCell,
+    sources: list[Tensor],
+    real: Tensor | None,
+    before: Tensor,
+    states: Tensor,
+    grad_outputs: Tensor,
+    carry: Tensor,
+) -> tuple[list[Tensor], Tensor]:
+    """Gradients by the projected inputs of a tile and by the parameters (`sources`), and by the
+    state `before` it; `carry` is the gradient by its last state from what comes after it."""
+    direct, by_states = None, grad_outputs
+    with torch.enable_grad():
+        decay, driven = _coefficients(cell, sources[0], real)
+        if not cell.gives_state:
+            new = states.detach().requires_grad_()
+            outputs = cell.emit(sources[0], new)
+            by_states, *direct = torch.autograd.grad(
+                outputs, [new, *sources], grad_outputs, materialize_grads=True
+            )
+    by_decay, by_driven, carry = _run_back(decay.detach(), before, states, by_states, carry)
+    through = torch.autograd.grad(
+        [decay, driven], sources, [by_decay, by_driven], materialize_grads=True
+    )
+    if direct is None:
+        return list(through), carry
+    return list(map(torch.add, direct, through)), carry
 
 
 def _tiles(states: Tensor) -> list[slice]:

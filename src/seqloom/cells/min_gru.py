@@ -43,9 +43,7 @@ class MinGRU(LinearCell):
         for block in self.weight_ih.chunk(2):
             nn.init.xavier_uniform_(block)
         write = self.bias_ih.detach()[:hidden_size]
-        initialize_memory(
-            write, None, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps
-        )
+        initialize_memory(write, None, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps)
         write.neg_()
 
     def project(self, inputs: Tensor) -> Tensor:

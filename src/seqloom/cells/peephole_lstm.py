@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqloom.cells.base import GatedCell, State
 from seqloom.cells.initialization import initialize_memory, initialize_recurrent
 from seqloom.cells.lstm import write_memory_gradients
+from seqloom.cells.products import linear
 
 
 class PeepholeLSTM(GatedCell):
@@ -59,7 +59,7 @@ class PeepholeLSTM(GatedCell):
         initialize_memory(forget, write, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps)
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def gate(
         self, projected: Tensor, recurrent: Tensor, state: State

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from seqloom.cells.base import FusedCell, State
 from seqloom.cells.initialization import initialize_memory, initialize_recurrent
 from seqloom.cells.lstm import run_kernel
+from seqloom.cells.products import linear
 from seqloom.errors import ConfigError
 from seqloom.sequences import Padded
 
@@ -72,7 +73,7 @@ class ProjectedLSTM(FusedCell):
         initialize_memory(forget, write, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps)
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def step(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory = state

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from seqloom.cells.base import Cell, State
 from seqloom.cells.initialization import initialize_memory, initialize_recurrent
+from seqloom.cells.products import linear
 
 
 class ResetBeforeGRU(Cell):
@@ -51,7 +52,7 @@ class ResetBeforeGRU(Cell):
         initialize_memory(update, None, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps)
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def step(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
         (hidden,) = state

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqloom.cells.base import FusedCell, GatedCell, State
 from seqloom.cells.initialization import initialize_recurrent
+from seqloom.cells.products import linear
 from seqloom.errors import ConfigError
 from seqloom.sequences import Padded
 
@@ -57,7 +57,7 @@ class RNN(FusedCell, GatedCell):
         )
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def gate(
         self, projected: Tensor, recurrent: Tensor, state: State

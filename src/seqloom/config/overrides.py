@@ -115,7 +115,10 @@ def _check_key(text: str, key: str, config: DictConfig) -> None:
     node: object = config
     parts = key.split(".")
     for depth, part in enumerate(parts):
-        if not isinstance(node, DictConfig) or part not in node:
+        # A value that is still missing is a key all the same.
+        if not isinstance(node, DictConfig) or not (
+            part in node or OmegaConf.is_missing(node, part)
+        ):
             break
         node = None if depth == len(parts) - 1 else node[part]
     else:
@@ -177,8 +180,7 @@ def _check_task(
 
 
 def _no_task(tasks: Sequence[str]) -> ConfigError:
-    choices = " or ".join(f"task={task}" for task in tasks)
-    return ConfigError("task", "none is chosen", f"write {choices}")
+    return ConfigError("task", "none is chosen", f"write task=NAME, one of {', '.join(tasks)}")
 
 
 def _compose_groups(chosen: Sequence[Override]) -> DictConfig:

@@ -32,7 +32,7 @@ from seqloom.layers.attention import Attention
 from seqloom.layers.bridge import Bridge
 from seqloom.layers.dropout import SequenceDropout
 from seqloom.layers.embedding import TokenEmbedding
-from seqloom.layers.outputs import Categorical, OutputRecipe
+from seqloom.layers.outputs import OutputRecipe
 from seqloom.layers.recurrent import CellRecipe, StackOptions, stack_of_layers
 from seqloom.layers.shared_memory import SharedMemory
 from seqloom.sequences import Padded
@@ -118,7 +118,7 @@ class EncoderDecoder(nn.Module):
         cell: CellRecipe,
         unrolling: Unrolling,
         attention: AttentionRecipe | None,
-        output: OutputRecipe = Categorical,
+        output: OutputRecipe,
         bos_id: int = 1,
     ) -> None:
         super().__init__()

@@ -19,10 +19,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from seqloom.cells.base import GatedCell, State
+from seqloom.cells.products import Product, weight_gradient
 from seqloom.sequences import Padded
 from seqloom.unrolling.base import no_outputs
-
-_MIN_ROWS = 8  # fewer are faster by BLAS
 
 
 def run_handwritten(cell: GatedCell, inputs: Padded, state: State) -> tuple[Tensor, State]:
@@ -86,31 +85,6 @@ def _steps(counts: list[int]) -> Iterator[tuple[int, slice]]:
         start += count
 
 
-class _Product:
-    """`rows @ weight.T + bias`, step after step with one weight.
-
-    In float32 on a CPU by oneDNN, which on some processors is twice as fast as BLAS, except for few
-    rows, which are not worth its call.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._weight, self._bias = weight, bias
-        self._has_kernel = (
-            weight.device.type == "cpu"
-            and weight.dtype == torch.float32
-            and torch.backends.mkldnn.is_available()
-        )
-        if self._has_kernel:
-            self._inner = weight.contiguous().to_mkldnn()
-            self._inner_bias = None if bias is None else bias.to_mkldnn()
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        rows = rows.to(self._weight.dtype)
-        if not self._has_kernel or len(rows) < _MIN_ROWS:
-            return F.linear(rows, self._weight, self._bias)
-        return F.linear(rows.to_mkldnn(), self._inner, self._inner_bias).to_dense()
-
-
 class _Loop(torch.autograd.Function):
     """All steps of packed rows.
 
@@ -136,7 +110,7 @@ class _Loop(torch.autograd.Function):
         cast, cast_bias = weight.to(dtype), None if bias is None else bias.to(dtype)
         with torch.autocast(device, enabled=False):
             outputs, final, kept = _forward(
-                cell, counts, keeps, projected, _Product(cast, cast_bias), state
+                cell, counts, keeps, projected, Product(cast, cast_bias), state
             )
         if keeps:
             ctx.cell, ctx.counts, ctx.num_kept = cell, counts, len(kept)
@@ -155,7 +129,7 @@ class _Loop(torch.autograd.Function):
             hidden = _hidden_read(counts, initial, outputs)
             gradients = _Rows(len(outputs))
             by_state, by_further = _backward(
-                cell, counts, _Product(weight.T), hidden, kept, gradients, grad_outputs, grad_final
+                cell, counts, Product(weight.T), hidden, kept, gradients, grad_outputs, grad_final
             )
             # Of the two products' gradients, by the input's and by the state's.
             by_projected, by_recurrent = gradients.tensors[0], gradients.tensors[-1]
@@ -163,7 +137,7 @@ class _Loop(torch.autograd.Function):
             by_weight = by_bias = None
             if ctx.needs_input_grad[4]:
                 read = torch.cat([cell.read(part) for part in hidden]).to(weight.dtype)
-                by_weight = (by_recurrent.T @ read).to(weight_dtype)
+                by_weight = weight_gradient(by_recurrent, read).to(weight_dtype)
             if ctx.needs_input_grad[5]:
                 by_bias = by_recurrent.sum(dim=0, dtype=bias_dtype)
         by_projected = by_projected.to(projected_dtype)
@@ -175,7 +149,7 @@ def _forward(
     counts: list[int],
     keeps: bool,
     projected: Tensor,
-    product: _Product,
+    product: Product,
     state: State,
 ) -> tuple[Tensor, State, list[Tensor]]:
     """Packed outputs, the final state, and where `keeps` what the backward pass reads of each step:
@@ -214,7 +188,7 @@ def _hidden_read(counts: list[int], initial: Tensor, outputs: Tensor) -> list[Te
 def _backward(
     cell: GatedCell,
     counts: list[int],
-    product: _Product,
+    product: Product,
     hidden: list[Tensor],
     kept: _Rows,
     gradients: _Rows,

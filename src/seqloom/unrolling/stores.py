@@ -68,8 +68,7 @@ class FileStore:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="seqloom-swap")
         self._end = 0
         self._writing: Future[None] | None = None
-        # Not at exit: the system closes what a process leaves.
-        weakref.finalize(self, _close, self._worker, self._file).atexit = False
+        weakref.finalize(self, _close, self._worker, self._file)
 
     def put(self, regions: Sequence[Tensor]) -> Stored:
         if self._writing is not None:

@@ -124,6 +124,8 @@ class _Segment:
     def pack(self, tensor: Tensor) -> Tensor | int:
         """The number of a tensor that is swapped, the same one for each time it is saved."""
         assert self._tensors is not None
+        # What a node gives and saves would hold the node, and the node it: nothing would be freed.
+        tensor = tensor.detach()
         if tensor.device != self._swap.device or tensor.nbytes < _MIN_BYTES:
             return tensor
         tensor = tensor.resolve_conj().resolve_neg()

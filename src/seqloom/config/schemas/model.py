@@ -23,14 +23,16 @@ from seqloom.config.schemas.parts import Absent, Recipe, Target
 
 
 @dataclass
-class Recurrent(Recipe):
-    recurrent_init: RecurrentInit = MISSING
+class Remembering(Recipe):
+    """A cell with a gate that keeps memory."""
+
+    forget_bias: float = MISSING
+    chrono_max_steps: int | None = II("task.memory_steps")
 
 
 @dataclass
-class Gated(Recurrent):
-    forget_bias: float = MISSING
-    chrono_max_steps: int | None = II("task.memory_steps")
+class Gated(Remembering):
+    recurrent_init: RecurrentInit = MISSING
 
 
 @dataclass
@@ -39,8 +41,56 @@ class ProjectedLSTM(Gated):
 
 
 @dataclass
-class RNN(Recurrent):
+class RNN(Recipe):
     nonlinearity: Nonlinearity = MISSING
+    recurrent_init: RecurrentInit = MISSING
+
+
+@dataclass
+class QRNN(Remembering):
+    window: int = MISSING
+
+
+@dataclass
+class SRU(Remembering):
+    peephole: bool = MISSING
+    highway_bias: float = MISSING
+
+
+@dataclass
+class LRU(Recipe):
+    r_min: float = MISSING
+    r_max: float = MISSING
+    max_phase: float = MISSING
+    memory_steps: int | None = II("task.memory_steps")
+    gated: bool = MISSING
+
+
+@dataclass
+class IndRNN(Recipe):
+    nonlinearity: Nonlinearity = MISSING
+    recurrent_min: float = MISSING
+    recurrent_max: float = MISSING
+
+
+@dataclass
+class Exponential(Recipe):
+    """The cells of xLSTM."""
+
+    num_heads: int = MISSING
+    forget_bias_min: float = MISSING
+    forget_bias_max: float = MISSING
+
+
+@dataclass
+class ConvGRU(Recipe):
+    kernel_size: int = MISSING
+    forget_bias: float = MISSING
+
+
+@dataclass
+class ConvLSTM(ConvGRU):
+    peephole: bool = MISSING
 
 
 @dataclass
@@ -193,6 +243,16 @@ SCHEMAS: dict[str, dict[str, type]] = {
         **dict.fromkeys(GATED, Gated),
         "projected_lstm": ProjectedLSTM,
         "rnn": RNN,
+        "min_gru": Remembering,
+        "min_lstm": Remembering,
+        "qrnn": QRNN,
+        "sru": SRU,
+        "lru": LRU,
+        "indrnn": IndRNN,
+        "slstm": Exponential,
+        "mlstm": Exponential,
+        "conv_gru": ConvGRU,
+        "conv_lstm": ConvLSTM,
         "user": UserCell,
     },
     "stack": dict.fromkeys(("plain", "residual", "highway", "gnmt"), Stack),
