@@ -413,3 +413,23 @@ def test_zoneout_mixes_what_scaled_memories_stand_for(recipe: Recipe, training: 
 def test_wrong_options_are_named(recipe: Recipe, options: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         recipe(input_size=4, hidden_size=4, **options)
+
+
+def test_an_indrnn_stays_in_its_bound_and_can_come_back() -> None:
+    cell = IndRNN(input_size=2, hidden_size=3, memory_steps=10)
+    with torch.no_grad():
+        cell.weight_hh.copy_(torch.tensor([5.0, -5.0, 0.5]))
+    state = (torch.ones(1, 3),)
+    _, (new,) = cell.step(torch.ones(1, 3), state)
+    bound = 2**0.1
+    torch.testing.assert_close(new, torch.tensor([[1 + bound, 0.0, 1.5]]))
+    new.sum().backward()
+    assert cell.weight_hh.grad is not None
+    assert cell.weight_hh.grad[0] != 0
+
+
+def test_an_lru_for_long_memory_starts_near_the_unit_circle() -> None:
+    cell = LRU(input_size=2, hidden_size=50, memory_steps=100)
+    radius = torch.exp(-cell.nu_log.exp())
+    assert bool((radius >= math.exp(-1 / 100) - 1e-6).all())
+    assert bool((radius < 1).all())

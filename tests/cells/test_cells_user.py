@@ -76,5 +76,5 @@ def test_a_missing_file_and_wrong_options_are_named(cell_file: Path, tmp_path: P
     with pytest.raises(ConfigError, match="no such file"):
         UserCell(file=str(tmp_path / "none.py"), name="LeakyCell", options={})
     recipe = UserCell(file=str(cell_file), name="LeakyCell", options={"lek": 1})
-    with pytest.raises(ConfigError, match="cell.options"):
+    with pytest.raises(ConfigError, match=r"cell\.options"):
         recipe(input_size=2, hidden_size=2)

@@ -18,7 +18,7 @@ import torch
 from omegaconf import DictConfig
 
 from seqloom.commands.train import train
-from seqloom.data import batching, text_pairs
+from seqloom.data import batching, module
 from seqloom.runs import read_metrics
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -55,7 +55,7 @@ def one(tiny_config: TinyConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The run of one process, each of whose updates is over the batches of one step of two."""
     path = tmp_path_factory.mktemp("processes") / "one"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_pairs, "TrainingPlan", SharedPlan)
+        patch.setattr(module, "TrainingPlan", SharedPlan)
         accumulate = f"trainer.accumulate_grad_batches={WORLD_SIZE}"
         train(tiny_config(f"run_dir={path}", *SETTINGS, accumulate))
     return path

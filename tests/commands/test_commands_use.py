@@ -46,7 +46,7 @@ def test_a_loaded_run_translates_as_its_predictions_say(trained_run: Path) -> No
     loaded = load_run(trained_run)
     lines = (trained_run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     expected = [json.loads(line) for line in lines]
-    found = loaded.learner.translate([line["input"] for line in expected])
+    found = loaded.learner.answer([line["input"] for line in expected])
     assert [answers[0].text for answers in found] == [line["prediction"] for line in expected]
 
 

@@ -17,10 +17,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqloom.cells.base import State
 from seqloom.cells.linear_recurrence import LinearCell
+from seqloom.cells.products import linear
 from seqloom.errors import ConfigError
 
 
@@ -95,7 +95,7 @@ class LRU(LinearCell):
     def project(self, inputs: Tensor) -> Tensor:
         """gamma B x, each element's two parts side by side, and D x: [..., 2 * S + H]."""
         drive = (self.weight_in * self.gamma_log.exp().reshape(-1, 1, 1)).flatten(0, 1)
-        return F.linear(inputs, torch.cat([drive, self.weight_skip]))
+        return linear(inputs, torch.cat([drive, self.weight_skip]))
 
     def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         driven = projected[..., : 2 * self.hidden_size].unflatten(-1, (-1, 2))
@@ -125,8 +125,8 @@ class LRU(LinearCell):
         """Of states [..., 2 * S], in their precision also under autocast."""
         with torch.autocast(parts.device.type, enabled=False):
             # Re(C s) = Re C Re s - Im C Im s: the matrix holds Re C and -Im C.
-            outputs = F.linear(parts, self.weight_out.flatten(1))
+            outputs = linear(parts, self.weight_out.flatten(1))
             outputs = outputs + projected[..., 2 * self.hidden_size :]
             if self.weight_gate is None:
                 return outputs
-            return outputs * F.linear(outputs, self.weight_gate).sigmoid()
+            return outputs * linear(outputs, self.weight_gate).sigmoid()

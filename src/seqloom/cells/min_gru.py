@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqloom.cells.initialization import initialize_memory
 from seqloom.cells.linear_recurrence import LinearCell
+from seqloom.cells.products import linear
 
 
 class MinGRU(LinearCell):
@@ -47,7 +47,7 @@ class MinGRU(LinearCell):
         write.neg_()
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         gate, candidate = projected.chunk(2, dim=-1)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from seqloom.cells.initialization import initialize_memory
 from seqloom.cells.linear_recurrence import LinearCell
+from seqloom.cells.products import linear
 
 
 class MinLSTM(LinearCell):
@@ -47,7 +48,7 @@ class MinLSTM(LinearCell):
         initialize_memory(forget, write, forget_bias=forget_bias, chrono_max_steps=chrono_max_steps)
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         forget, write, candidate = projected.chunk(3, dim=-1)

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from seqloom.cells.base import ScanCell, State
 from seqloom.cells.linear_recurrence import linear_scan
+from seqloom.cells.products import linear
 from seqloom.cells.stabilization import check_heads, zone_out
 from seqloom.sequences import Padded
 
@@ -84,7 +85,7 @@ class MLSTM(ScanCell):
         forget.copy_(torch.linspace(forget_bias_min, forget_bias_max, num_heads))
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def step(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
         parts = self._parts(projected.to(state[0].dtype))

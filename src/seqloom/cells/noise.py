@@ -1,7 +1,7 @@
 """`Noise`: what is disturbed inside a recurrence while it trains.
 
-    recurrent dropout   features of the hidden state that the recurrent matrices read are zeroed, the
-                        same ones at every step of a sequence (Gal and Ghahramani 2016)
+    recurrent dropout   features of the hidden state that the recurrent matrices read are zeroed,
+                        the same ones at every step of a sequence (Gal and Ghahramani 2016)
     zoneout             elements of the state keep their old value for a step (Krueger et al. 2017)
     DropConnect         elements of the recurrent matrices are zeroed for a whole batch of sequences
                         (Wan et al. 2013; on recurrent matrices: Merity et al. 2018)

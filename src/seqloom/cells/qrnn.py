@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from seqloom.cells.base import State
 from seqloom.cells.initialization import initialize_memory
 from seqloom.cells.linear_recurrence import LinearCell
+from seqloom.cells.products import linear
 from seqloom.errors import ConfigError
 from seqloom.sequences import Padded
 
@@ -62,7 +63,7 @@ class QRNN(LinearCell):
     def project(self, inputs: Tensor) -> Tensor:
         """[..., 3 * H * window]: for this step, and for the next one."""
         bias = F.pad(self.bias_ih, [0, len(self.weight_ih) - len(self.bias_ih)])
-        return F.linear(inputs, self.weight_ih, bias)
+        return linear(inputs, self.weight_ih, bias)
 
     def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
         candidate, forget, _ = projected.chunk(3, dim=-1)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqloom.cells.base import Cell, State
+from seqloom.cells.products import linear
 from seqloom.cells.stabilization import check_heads, zone_out
 
 # Where nothing has been written: below any input gate, so that the first one is written in full.
@@ -74,7 +75,7 @@ class SLSTM(Cell):
         return *others, stabilizer + _EMPTY
 
     def project(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return linear(inputs, self.weight_ih, self.bias_ih)
 
     def step(self, projected: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory, normalizer, stabilizer = state

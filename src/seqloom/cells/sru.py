@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from seqloom.cells.base import State
 from seqloom.cells.initialization import initialize_memory
 from seqloom.cells.linear_recurrence import LinearCell
+from seqloom.cells.products import linear
 
 
 class SRU(LinearCell):
@@ -69,7 +70,7 @@ class SRU(LinearCell):
     def project(self, inputs: Tensor) -> Tensor:
         """[..., 4 * H]: forget gate, highway gate, candidate, and what the highway carries."""
         bias = F.pad(self.bias_ih, [0, len(self.weight_ih) - len(self.bias_ih)])
-        products = F.linear(inputs, self.weight_ih, bias)
+        products = linear(inputs, self.weight_ih, bias)
         if self.input_size != self.hidden_size:
             return products
         return torch.cat([products, inputs.to(products.dtype)], dim=-1)

@@ -48,7 +48,8 @@ def check_resume(cfg: DictConfig, folder: RunFolder, before: Summary) -> None:
 
 
 def check_same_vocabulary(datamodule: SequenceData, folder: RunFolder) -> None:
-    """Raises DataError where the data gives other tokenizers or classes than the run was trained with."""
+    """Raises DataError where the data gives other tokenizers or classes than the run was trained
+    with."""
     with tempfile.TemporaryDirectory() as temporary:
         datamodule.save_vocabulary(Path(temporary))
         found = sha256_of_vocabulary(Path(temporary))

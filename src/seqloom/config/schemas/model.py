@@ -71,6 +71,7 @@ class IndRNN(Recipe):
     nonlinearity: Nonlinearity = MISSING
     recurrent_min: float = MISSING
     recurrent_max: float = MISSING
+    memory_steps: int | None = II("task.memory_steps")
 
 
 @dataclass
