@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from seqloom.cells import GRU, LSTM, Cell
+from seqloom.cells import GRU, LSTM, Cell, MinGRU
 from seqloom.cells.noise import Noise
+from seqloom.errors import ConfigError
 from seqloom.layers.dropout import SequenceDropout
 from seqloom.layers.recurrent import RecurrentLayer
 from seqloom.sequences import Padded
@@ -159,3 +160,11 @@ def test_locked_dropout_of_a_single_step_draws_its_own_mask() -> None:
     step = SequenceDropout(probability=0.5, locked=True)(torch.ones(1000, 8))
     assert abs(float((step == 0).float().mean()) - 0.5) < 0.05
     assert not bool((step == step[:1]).all())
+
+
+def test_noise_in_matrices_that_a_cell_does_not_have_is_refused() -> None:
+    cell = MinGRU(input_size=2, hidden_size=3)
+    for noise in (Noise(recurrent_dropout=0.5), Noise(weight_drop=0.5)):
+        with pytest.raises(ConfigError, match="MinGRU has no recurrent matrices"):
+            cell.for_sequence(noise, 4)
+    assert cell.for_sequence(Noise(zoneout=0.1), 4).noise == Noise(zoneout=0.1)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqloom.cells.noise import Noise
+from seqloom.errors import ConfigError
 from seqloom.sequences import Padded
 
 State = tuple[Tensor, ...]
@@ -88,11 +89,20 @@ class Cell(nn.Module, ABC):
         """This cell with its noise drawn for one batch of sequences: the same parameters, seen
         through masks.
 
+        Raises ConfigError for noise in recurrent matrices that the cell does not have.
+
         A copy, because the cell itself keeps nothing between calls, and because whatever is
         computed again for the backward pass must see the same masks.
         """
         if noise == Noise():
             return self
+        if (noise.recurrent_dropout or noise.weight_drop) and not self.recurrent_weights:
+            raise ConfigError(
+                f"stack.recurrent_dropout={noise.recurrent_dropout} "
+                f"stack.weight_drop={noise.weight_drop}",
+                f"{type(self).__name__} has no recurrent matrices to act on",
+                "set both to 0; zoneout and dropout between layers work",
+            )
         cell = copy.copy(self)
         cell.noise = noise
         if not self.training:
