@@ -83,9 +83,7 @@ def test_a_task_trains_and_leaves_its_folder(task: str, run_of: dict[str, Path])
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_run_is_evaluated_again_with_the_same_scores(
-    task: str, run_of: dict[str, Path]
-) -> None:
+def test_a_run_is_evaluated_again_with_the_same_scores(task: str, run_of: dict[str, Path]) -> None:
     before = RunFolder.open(run_of[task]).read_summary().metrics
     again = evaluate(run_of[task], ["trainer.accelerator=cpu"])
     assert again == pytest.approx(before, rel=1e-5)
