@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,29 +54,32 @@ LINES = {
 }
 TASKS = groups(config_dir())["task"]
 
+RunOf = Callable[[str], Path]
+
 
 @pytest.fixture(scope="module")
-def run_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder for the run of each task, filled by the first test that needs it."""
+def run_of(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
+    """The folder of a task's run, which is trained where it is asked for first."""
     base = tmp_path_factory.mktemp("tasks")
-    return {task: base / task for task in TASKS}
 
+    def run(task: str) -> Path:
+        folder = base / task
+        if not folder.is_dir():
+            sizes = SIZES.get(task, DEFAULT_SIZES)
+            settings = [f"task={task}", *SMALL, *OWN.get(task, ()), *sizes]
+            train(plain(compose_config([*settings, f"run_dir={folder}"])))
+        return folder
 
-def trained(task: str, folder: Path, *overrides: str) -> dict[str, float]:
-    sizes = SIZES.get(task, DEFAULT_SIZES)
-    settings = [f"task={task}", *SMALL, *OWN.get(task, ()), *sizes, *overrides]
-    return train(plain(compose_config([*settings, f"run_dir={folder}"])))
+    return run
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_trains_and_leaves_its_folder(task: str, run_of: dict[str, Path]) -> None:
-    metrics = trained(task, run_of[task])
-    folder = RunFolder.open(run_of[task])
+def test_a_task_trains_and_leaves_its_folder(task: str, run_of: RunOf) -> None:
+    folder = RunFolder.open(run_of(task))
     summary = folder.read_summary()
     assert summary.status == "finished"
     assert summary.steps == 3
-    assert summary.metrics == pytest.approx(metrics)
-    assert math.isfinite(metrics["test/nll"])
+    assert math.isfinite(summary.metrics["test/nll"] or math.nan)
     assert folder.report.is_file()
     lines = folder.predictions.read_text().splitlines()
     assert lines
@@ -83,28 +87,28 @@ def test_a_task_trains_and_leaves_its_folder(task: str, run_of: dict[str, Path])
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_run_is_evaluated_again_with_the_same_scores(task: str, run_of: dict[str, Path]) -> None:
-    before = RunFolder.open(run_of[task]).read_summary().metrics
-    again = evaluate(run_of[task], ["trainer.accelerator=cpu"])
+def test_a_run_is_evaluated_again_with_the_same_scores(task: str, run_of: RunOf) -> None:
+    before = RunFolder.open(run_of(task)).read_summary().metrics
+    again = evaluate(run_of(task), ["trainer.accelerator=cpu"])
     assert again == pytest.approx(before, rel=1e-5)
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if LINES.get(task)])
-def test_a_run_answers_lines(task: str, run_of: dict[str, Path], tmp_path: Path) -> None:
+def test_a_run_answers_lines(task: str, run_of: RunOf, tmp_path: Path) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     source.write_text(f"{LINES[task]}\n\n{LINES[task]}\n")
-    predict(run_of[task], input_path=str(source), output_path=str(target), with_scores=True)
+    predict(run_of(task), input_path=str(source), output_path=str(target), with_scores=True)
     first, empty, third = target.read_text().splitlines()
     assert first == third
     assert empty == "0.0000\t"
     float(first.split("\t")[0])
 
 
-def test_a_language_model_suggests_next_words(run_of: dict[str, Path], tmp_path: Path) -> None:
+def test_a_language_model_suggests_next_words(run_of: RunOf, tmp_path: Path) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     source.write_text("import \n")
     predict(
-        run_of["language_modeling"],
+        run_of("language_modeling"),
         input_path=str(source),
         output_path=str(target),
         num_best=3,
@@ -118,12 +122,12 @@ def test_a_language_model_suggests_next_words(run_of: dict[str, Path], tmp_path:
     assert 0 <= sum(scores) <= 1
 
 
-def test_what_has_no_next_words_says_so(run_of: dict[str, Path], tmp_path: Path) -> None:
+def test_what_has_no_next_words_says_so(run_of: RunOf, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.write_text("1 0 1\n")
     with pytest.raises(ConfigError, match="suggest=true"):
         predict(
-            run_of["parity"],
+            run_of("parity"),
             input_path=str(source),
             output_path=str(tmp_path / "out"),
             suggest=True,

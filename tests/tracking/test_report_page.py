@@ -256,7 +256,7 @@ def test_many_predictions_are_capped_and_counted(tmp_path, monkeypatch):
     rows = make_predictions(50) * 24
     write_predictions(folder, rows)
     parsed = read(folder)
-    assert "20 of 1,200 sentences" in parsed.words
+    assert "20 of 1,200 examples" in parsed.words
     assert "500 evenly spread sentences of 1,200" in parsed.words
     assert (folder / "report.html").stat().st_size < 600_000
 
