@@ -126,3 +126,13 @@ def test_plain_holds_no_types_and_no_links() -> None:
 def test_plain_names_what_is_missing() -> None:
     with pytest.raises(ConfigError, match="lr"):
         plain(compose_config(["task=translation", "optimizer.lr=???"]))
+
+
+def test_a_users_cell_takes_options_of_its_own() -> None:
+    chosen = ["task=parity", "cell=user", "cell.file=my_cell.py", "cell.name=MyCell"]
+    cfg = compose_config([*chosen, "cell.options={leak: 0.3}", "cell.options.depth=2"])
+    assert cfg.cell.options == {"leak": 0.3, "depth": 2}
+    with pytest.raises(ConfigError, match=r"there is no key cell\.leak"):
+        compose_config([*chosen, "cell.leak=0.3"])
+    with pytest.raises(ConfigError, match=r"there is no key cell\.options"):
+        compose_config(["task=parity", "cell.options.leak=0.3"])

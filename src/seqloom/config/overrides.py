@@ -27,6 +27,7 @@ from seqloom.errors import ConfigError
 CONFIG_NAME = "train"
 HYDRA_VERSION_BASE = "1.3"
 OPTIONAL = ("experiment", "debug")  # groups that may be null
+OPEN = "cell.options"  # holds whatever a user's own cell takes
 
 
 def compose_config(overrides: Sequence[str], *, sweep: bool = False) -> DictConfig:
@@ -102,10 +103,12 @@ def apply_setting(override: Override, config: DictConfig) -> None:
     key = override.key_or_group
     if override.is_delete():
         raise ConfigError(str(override.input_line), "a key cannot be removed", "set it to null")
-    _check_key(str(override.input_line), key, config)
+    is_open = f"{key}.".startswith(f"{OPEN}.") and OmegaConf.select(config, OPEN) is not None
+    if not is_open:
+        _check_key(str(override.input_line), key, config)
     for value in reversed(_values(override)):
         try:
-            OmegaConf.update(config, key, value, merge=True)
+            OmegaConf.update(config, key, value, merge=True, force_add=is_open)
         except (OmegaConfBaseException, AssertionError) as error:
             hint = f"see {key.partition('.')[0]} in conf/"
             raise ConfigError(f"{key}={value}", first_line(error), hint) from None
