@@ -25,14 +25,20 @@ class Key:
 
     Attributes:
         kind: what the value becomes.
-        default: what it is when left out; None: it must be given.
         argument: what the function calls it.
+        default: what it is when left out.
+        without: what happens when it is left out and has no default; None: it must be given.
     """
 
     kind: Callable[[str], object]
     help: str
     argument: str
     default: object = None
+    without: str | None = None
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is None and self.without is None
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,31 @@ def count(text: str) -> int:
     return int(text)
 
 
+def positive(text: str) -> float:
+    """A number above 0 and not endless."""
+    if not 0 < float(text) < float("inf"):
+        raise ValueError(text)
+    return float(text)
+
+
+def form(text: str) -> str:
+    """How answers are written."""
+    return {"lines": "lines", "jsonl": "jsonl"}[text]
+
+
+def on_error(text: str) -> str:
+    """What a bad clip does."""
+    return {"raise": "raise", "skip": "skip"}[text]
+
+
 TYPES: dict[Callable[[str], object], str] = {
     Path: "a path",
     str: "text",
     boolean: "true or false",
     count: "a number from 1 on",
+    positive: "a number above 0",
+    form: "lines or jsonl",
+    on_error: "raise or skip",
 }
 RUN = Key(Path, "folder of a run (outputs/TASK/DATE_TIME)", "run")
 
@@ -80,21 +106,35 @@ COMMANDS: dict[str, Command] = {
         examples=("run=DIR decoding.beam_size=10", "run=DIR data=parallel_text data.root=DIR"),
     ),
     "predict": Command(
-        "lines in, answers out: translations, continuations, classes",
+        "lines or clips in, answers out: translations, continuations, classes",
         "seqloom.commands.predict:predict",
         {
             "run": RUN,
-            "input": Key(str, "a text file, or - for standard input", "input_path", "-"),
+            "input": Key(
+                str,
+                "a text file, a clip, a folder or 'pattern' of clips, - stdin",
+                "input_path",
+                "-",
+            ),
             "output": Key(str, "a file, or - for standard output", "output_path", "-"),
             "n_best": Key(count, "outputs for each line", "num_best", 1),
             "suggest": Key(boolean, "next words with their probabilities", "suggest", False),
             "scores": Key(boolean, "write the score before each output", "with_scores", False),
+            "timeline": Key(boolean, "classes of a clip while it plays", "timeline", False),
+            "every_s": Key(positive, "seconds of a timeline", "every_s", without="1"),
+            "fps": Key(
+                positive, "frames a second of a timeline", "fps", without="as trained, or all"
+            ),
+            "format": Key(form, "of clips: lines, or an object each (jsonl)", "form", "lines"),
+            "on_error": Key(on_error, "a bad clip: raise or skip", "on_error", "raise"),
         },
         groups=("decoding", "precision", "trainer", "cell"),
         examples=(
             "run=DIR",
             "run=DIR input=text.en output=text.de decoding=greedy",
             "run=DIR suggest=true n_best=5 scores=true",
+            "run=DIR input=clips/ output=classes.tsv scores=true on_error=skip",
+            "run=DIR input=long.mp4 timeline=true every_s=0.5 format=jsonl",
         ),
     ),
     "report": Command(
@@ -154,7 +194,7 @@ def _parse(name: str, command: Command, words: list[str]) -> dict[str, Any]:
             mend = did_you_mean(key, [*command.keys, *command.groups], suffix=f"={text}")
             raise ConfigError(word, f"seqloom {name} has no such key", mend)
     for key, about in command.keys.items():
-        if about.argument not in values and about.default is None:
+        if about.argument not in values and about.is_required:
             raise ConfigError(key, f"seqloom {name} needs it", f"write {key}=... ({about.help})")
         values.setdefault(about.argument, about.default)
     if command.groups:
@@ -180,7 +220,8 @@ def _overview() -> str:
 def _help(name: str, command: Command) -> str:
     lines = [f"seqloom {name}: {command.help}", ""]
     for key, about in command.keys.items():
-        default = "required" if about.default is None else f"default {about.default}".lower()
+        default = f"default {about.without or about.default}".lower()
+        default = "required" if about.is_required else default
         lines.append(f"  {key + '=':<14}{about.help} ({default})")
     if command.groups:
         lines.append(f"  {'GROUP.KEY=':<14}settings of {', '.join(command.groups)}")

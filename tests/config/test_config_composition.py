@@ -22,7 +22,6 @@ FILES = sorted(config_dir().rglob("*.yaml"))
 # What `commands` hands over when it builds a part.
 PARTS = {
     "model": {
-        "source_vocab_size",
         "target_vocab_size",
         "shared_vocabulary",
         "source_size",

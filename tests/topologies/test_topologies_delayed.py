@@ -19,7 +19,8 @@ DELAYS = [None, 0, 2, 5, 9]
 
 def make(**overrides: Any) -> DelayedSequenceToSequence:
     options: dict[str, Any] = {
-        "source_vocab_size": 11,
+        "source_size": 11,
+        "reads_ids": True,
         "target_vocab_size": 13,
         "shared_vocabulary": False,
         "delay": None,
@@ -61,7 +62,7 @@ def by_definition(model: DelayedSequenceToSequence, source: Tensor, target: Tens
 @pytest.mark.parametrize("delay", DELAYS)
 @pytest.mark.parametrize("tie", ["none", "output", "all"])
 def test_it_is_what_it_says(delay: int | None, tie: str) -> None:
-    shared = {"source_vocab_size": 13, "shared_vocabulary": True} if tie == "all" else {}
+    shared = {"source_size": 13, "shared_vocabulary": True} if tie == "all" else {}
     model = make(delay=delay, tie=tie, **shared)
     source, target = pair()
     readouts, weights = model(source, target)

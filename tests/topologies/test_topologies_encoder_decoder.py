@@ -29,7 +29,8 @@ ATTENTIONS: dict[str, Any] = {
     "multihead": partial(MultiHeadAttention, num_heads=2),
 }
 DEFAULTS: dict[str, Any] = {
-    "source_vocab_size": 13,
+    "source_size": 13,
+    "reads_ids": True,
     "target_vocab_size": 13,
     "shared_vocabulary": True,
     "embedding_size": 6,

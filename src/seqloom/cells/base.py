@@ -37,11 +37,13 @@ class Cell(nn.Module, ABC):
         state_sizes: features of each part of the state; part k is [N, state_sizes[k], ...].
         recurrent_weights: names of the matrices that read the state, which DropConnect thins out.
         gives_state: the output is the first part of the new state.
+        reads_maps: inputs and states are maps [N, F, height, width], not vectors [N, F].
     """
 
     state_sizes: tuple[int, ...]
     recurrent_weights: ClassVar[tuple[str, ...]] = ("weight_hh",)
     gives_state: ClassVar[bool] = True
+    reads_maps: ClassVar[bool] = False
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

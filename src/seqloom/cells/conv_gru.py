@@ -11,6 +11,8 @@ bias is minus `forget_bias`. Price: the second convolution of the state waits fo
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,8 @@ class ConvGRU(Cell):
     Raises:
         ConfigError: a kernel that has no middle.
     """
+
+    reads_maps: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -12,6 +12,8 @@ the paper's one a place, so that weights do not depend on the size of the maps; 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +35,8 @@ class ConvLSTM(Cell):
     Raises:
         ConfigError: a kernel that has no middle.
     """
+
+    reads_maps: ClassVar[bool] = True
 
     def __init__(
         self,

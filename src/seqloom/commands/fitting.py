@@ -129,6 +129,8 @@ class Fitting:
     def _learner(self, datamodule: SequenceData) -> Learner:
         """A fresh learner, whose checkpoints name the vocabulary that its ids belong to."""
         learner = assembly.build_learner(self.cfg, datamodule.spec)
+        if not self.folder.last.is_file():
+            learner.load_pretrained()
         vocabulary = sha256_of_vocabulary(self.folder.vocabulary)
         learner.hparams["vocabulary"] = vocabulary
         self.summary.parameters = sum(p.numel() for p in learner.parameters())

@@ -33,7 +33,7 @@ from seqloom.strategies.precision import Precision
 # Groups of which an evaluation may choose another option: none of them shapes the weights.
 SWAPPABLE = ("data", "batching", "decoding", "precision")
 # Groups that shape the weights: what a checkpoint was trained by is what it must be used by.
-SHAPING = ("model", "cell", "stack", "attention", "output", "tokenizer")
+SHAPING = ("frames", "model", "cell", "stack", "attention", "output", "tokenizer")
 # Settings of those groups that do not: they act while training, or give the same numbers.
 SHAPELESS = (
     "dropout",
@@ -43,6 +43,9 @@ SHAPELESS = (
     "weight_drop",
     "bpe_dropout",
     "file",
+    "max_frames",
+    "checkpointed",
+    "weights",
 )
 
 
@@ -136,7 +139,7 @@ def check_shape(cfg: DictConfig, checkpoint: Path, state: dict[str, Any]) -> Non
     trained = state["hyper_parameters"]["config"]
     asked = plain_values(cfg)
     for group in SHAPING:
-        if _shape(asked[group]) != _shape(_mapping(trained, group)):
+        if _shape(_mapping(asked, group)) != _shape(_mapping(trained, group)):
             raise ConfigError(
                 group,
                 f"config.yaml or an override asks for another one than {checkpoint} was trained by",

@@ -19,6 +19,7 @@ from seqloom.errors import ConfigError
 LINKED = (
     "tokenizer",
     "batching",
+    "frames",
     "cell",
     "unrolling",
     "stack",

@@ -1,19 +1,24 @@
 """`DataSpec`: what a DataModule says of its problem once it is set up.
 
 A learner is built from its config and a `DataSpec`, so no size is ever typed twice in YAML. A side
-is made of tokens (text cut by a tokenizer), of classes (a few named ids) or of features (vectors of
-numbers); it is a sequence or one value for each example, which the task's topology knows. A side
-also reads and writes itself as a line of text, which is what `predict` takes and gives.
+is made of tokens (text cut by a tokenizer), of classes (a few named ids), of features (vectors of
+numbers) or of clips (pictures in time); it is a sequence or one value for each example, which the
+task's topology knows. A side also reads and writes itself as a line of text, which is what
+`predict` takes and gives; the line of a clip is its path.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seqloom.data.tokenizers.base import Tokenizer
+from seqloom.data.video.sampling import FrameSampling
+from seqloom.data.video.transforms import ClipTransform
 from seqloom.errors import DataError
 
 
@@ -108,7 +113,47 @@ class FeatureSide:
         return " ".join(f"{number:.6g}" for number in values.reshape(-1).tolist())
 
 
-Side = TokenSide | ClassSide | FeatureSide
+@dataclass(frozen=True)
+class VideoSide:
+    """One side that is made of clips.
+
+    Attributes:
+        sampling: which frames of a clip are looked at.
+        transform: what is done to them.
+    """
+
+    sampling: FrameSampling
+    transform: ClipTransform
+
+    @property
+    def height(self) -> int:
+        return self.transform.height
+
+    @property
+    def width(self) -> int:
+        return self.transform.width
+
+    def parse(self, text: str) -> Tensor:
+        """uint8 [T, 3, height, width] of the clip at the path `text`, as in an evaluation.
+
+        Raises DataError for what is no clip.
+        """
+        return self.read(text)[1]
+
+    def read(self, text: str) -> tuple[np.ndarray, Tensor]:
+        """The times [T] in seconds (float64) of the frames that `parse` gives, and those frames."""
+        from seqloom.data.video.reader import open_clip
+
+        with open_clip(Path(text).expanduser()) as clip:
+            rows = self.sampling.choose(clip.times_s, None)
+            return clip.times_s[rows], self.transform(clip.read(rows), None)
+
+    def format(self, values: Tensor) -> str:
+        """What a clip [T, ...] is; its pixels are no line of text."""
+        return f"clip of {len(values)} frames"
+
+
+Side = TokenSide | ClassSide | FeatureSide | VideoSide
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,21 @@
 `target.json`.
 
 A side of text is the file of its tokenizer, a side of classes its names, a side of features its
-size. The same sides always give the same bytes, so a hash of each file names the vocabulary of a
-run. Reading one never runs anything from it.
+size, a side of clips how they are looked at. The same sides always give the same bytes, so a hash
+of each file names the vocabulary of a run. Reading one never runs anything from it.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
-from seqloom.data.spec import ClassSide, DataSpec, FeatureSide, Side, TokenSide
+from seqloom.data.spec import ClassSide, DataSpec, FeatureSide, Side, TokenSide, VideoSide
 from seqloom.data.tokenizers import load_tokenizer
-from seqloom.errors import DataError
+from seqloom.data.video.sampling import FrameSampling
+from seqloom.data.video.transforms import ClipTransform
+from seqloom.errors import ConfigError, DataError
 
 _SHARED, _SOURCE, _TARGET = "tokenizer.json", "source.json", "target.json"
 
@@ -44,6 +47,8 @@ def _save_side(side: Side, path: Path) -> None:
     record: dict[str, object]
     if isinstance(side, ClassSide):
         record = {"kind": "classes", "names": list(side.names)}
+    elif isinstance(side, VideoSide):
+        record = {"kind": "clips"} | asdict(side)
     else:
         record = {"kind": "features", "size": side.size, "binary": side.binary}
     path.write_text(json.dumps(record, indent=0) + "\n", encoding="ascii")
@@ -61,4 +66,14 @@ def _load_side(path: Path) -> Side:
             return ClassSide(tuple(names))
         case {"kind": "features", "size": int(size), "binary": bool(binary)} if size > 0:
             return FeatureSide(size, binary)
+        case {"kind": "clips", "sampling": dict(sampling), "transform": dict(transform)}:
+            return _video_side(path, sampling, transform)
     raise DataError(str(path), "is no side of a problem", "copy it from the original run")
+
+
+def _video_side(path: Path, sampling: dict[str, object], transform: dict[str, object]) -> VideoSide:
+    try:
+        return VideoSide(FrameSampling(**sampling), ClipTransform(**transform))  # type: ignore[arg-type]
+    except (TypeError, ConfigError) as error:
+        why = f"is no side of a problem ({error})"
+        raise DataError(str(path), why, "copy it from the original run") from None

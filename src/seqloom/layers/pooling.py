@@ -4,7 +4,8 @@
     mean, max  over the real steps, feature by feature
     attention  the mean under weights softmax(u . tanh(W h_t + b)), learned (Yang et al. 2016)
 
-A row without steps gives zeros (`last`: what it is given); padding is never read.
+A row without steps gives zeros (`last`: what it is given); padding is never read. `running` gives
+what `forward` would, after every step of an endless sequence, in chunks and in constant memory.
 """
 
 from __future__ import annotations
@@ -36,6 +37,26 @@ class Pooling(nn.Module):
         self.kind = kind
         if kind == "attention":
             self.hidden, self.energy = nn.Linear(size, size), nn.Linear(size, 1, bias=False)
+
+    def running(self, outputs: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Outputs [K, F] of one forward sequence, K >= 1, and what an earlier call handed on (None
+        at the start) -> the pooled vector after each step [K, F], and what to hand on.
+        """
+        if self.kind == "last":
+            return outputs, outputs[-1:]
+        if self.kind == "max":
+            seen = outputs if before is None else torch.cat([before, outputs])
+            best = seen.cummax(dim=0).values[-len(outputs) :]
+            return best, best[-1:]
+        # Weighted sums and, behind them, the sum of weights. The energies of attention are bounded
+        # by the size of one vector, so their exponentials need no common factor.
+        weights = outputs.new_ones(len(outputs), 1, dtype=torch.float64)
+        if self.kind == "attention":
+            weights = self.energy(torch.tanh(self.hidden(outputs))).double().exp()
+        sums = torch.cat([weights * outputs, weights], dim=1).cumsum(dim=0)
+        if before is not None:
+            sums = sums + before
+        return (sums[:, :-1] / sums[:, -1:]).to(outputs.dtype), sums[-1:]
 
     def forward(self, outputs: Padded, final: Tensor) -> Tensor:
         if self.kind == "last":

@@ -221,6 +221,11 @@ class RecurrentStack(nn.Module):
         """Of each layer."""
         return [layer.state_sizes for layer in self._layers()]
 
+    @property
+    def reads_maps(self) -> bool:
+        """Inputs are maps [B, T, I, height, width]."""
+        return any(cell.reads_maps for layer in self._layers() for cell in layer._cells())
+
     def initial_states(self, like: Tensor, batch_size: int) -> list[State]:
         """The layers' own first states, on the device of `like`."""
         return [layer.initial_state(like, batch_size) for layer in self._layers()]

@@ -1,8 +1,11 @@
-"""`Answer`: what a learner says to a line of text."""
+"""What a learner says: `Answer` to a line of text, `ClipEvidence` of how it saw a clip."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -17,3 +20,21 @@ class Answer:
     text: str
     score: float
     log_prob: float
+
+
+@dataclass(frozen=True)
+class ClipEvidence:
+    """A clip as a model saw it, and what it took it for while it went on.
+
+    Attributes:
+        times_s: [T] float64, of its frames.
+        frames: uint8 [T, 3, height, width].
+        classes: names of all classes; empty where the model does not classify.
+        probabilities: [T, C] float32 on the CPU, of each class after each frame; [T, 0] without
+            classes.
+    """
+
+    times_s: np.ndarray
+    frames: Tensor
+    classes: tuple[str, ...]
+    probabilities: Tensor

@@ -24,6 +24,7 @@ from seqloom.layers.outputs import TokenLoss
 from seqloom.learners.answers import Answer
 from seqloom.learners.optimization import (
     OptimizerRecipe,
+    OwnRate,
     UpdateSums,
     configure,
     scale_and_clip,
@@ -102,6 +103,14 @@ class Learner(LightningModule, ABC):
         where the model has no attention."""
         return []
 
+    def load_pretrained(self) -> None:
+        """Takes over weights that the config names, in a new run; nothing unless a learner says
+        otherwise."""
+
+    def own_rate(self) -> OwnRate | None:
+        """A part of the model that learns at a rate of its own."""
+        return None
+
     def divisor(self, batch: Batch, loss: TokenLoss) -> int:
         """What an update's gradient is divided by: elements, unless a learner says otherwise."""
         return loss.num_tokens
@@ -133,7 +142,7 @@ class Learner(LightningModule, ABC):
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
-        return configure(self, self.optimizer_recipe, self.schedule)
+        return configure(self, self.optimizer_recipe, self.schedule, self.own_rate())
 
     # Validation and test
 

@@ -1,8 +1,9 @@
 """`EncoderDecoderLearner`: trains a translator on pairs of token sequences.
 
-Any model that reads a source and then writes a target by itself fits: the encoder-decoder, and the
-plain recurrent network of the measured baseline. Training is teacher forcing or scheduled sampling;
-validation writes greedily, tests and predictions by the run's own search, always in float32.
+Any model that reads a source and then writes a target by itself fits: the encoder-decoder, the
+plain recurrent network of the measured baseline, the captioner of clips. Training is teacher
+forcing or scheduled sampling; validation writes greedily, tests and predictions by the run's own
+search, always in float32.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from seqloom.data.batch import Batch
 from seqloom.data.spec import DataSpec, TokenSide
@@ -22,21 +24,26 @@ from seqloom.learners.optimization import OptimizerRecipe, progress
 from seqloom.learners.schedules import Schedule
 from seqloom.learners.searching import Search, find
 from seqloom.learners.sequence_outputs import sequence_loss
-from seqloom.learners.sides import check_output, input_texts, read, target_texts
+from seqloom.learners.sides import check_output, input_texts, read, size_of, target_texts
 from seqloom.metrics.prediction import Prediction
 from seqloom.metrics.translation import TranslationScores
 from seqloom.sequences import EOS_ID
-from seqloom.topologies import DelayedSequenceToSequence, EncoderDecoder
+from seqloom.topologies import DelayedSequenceToSequence, EncoderDecoder, VideoCaptioner
 
-Translator = EncoderDecoder | DelayedSequenceToSequence
+Translator = EncoderDecoder | DelayedSequenceToSequence | VideoCaptioner
 
 
 class TranslatorRecipe(Protocol):
     """What `model=` gives: a model that still lacks its vocabularies."""
 
     def __call__(
-        self, *, source_vocab_size: int, target_vocab_size: int, shared_vocabulary: bool
-    ) -> Translator: ...
+        self,
+        *,
+        source_size: int,
+        reads_ids: bool,
+        target_vocab_size: int,
+        shared_vocabulary: bool,
+    ) -> EncoderDecoder | DelayedSequenceToSequence: ...
 
 
 class EncoderDecoderLearner(Learner):
@@ -73,15 +80,9 @@ class EncoderDecoderLearner(Learner):
             raise ConfigError(
                 f"learner.normalize={normalize}", "unknown", "use tokens or sequences"
             )
-        if not (isinstance(spec.source, TokenSide) and isinstance(spec.target, TokenSide)):
-            raise ConfigError(
-                "learner=encoder_decoder", "this data is not text to text", "use the task's learner"
-            )
-        translator = model(
-            source_vocab_size=spec.source.vocab_size,
-            target_vocab_size=spec.target.vocab_size,
-            shared_vocabulary=spec.shared_vocabulary,
-        )
+        if not isinstance(spec.target, TokenSide):
+            raise ConfigError("learner", "this data has no text to write", "use the task's learner")
+        translator = self.build_model(spec, model)
         check_output(translator.output, spec.target)
         super().__init__(
             spec=spec,
@@ -91,10 +92,27 @@ class EncoderDecoderLearner(Learner):
             scheduler=scheduler,
             config=config,
         )
+        self.target_side = spec.target
         self.search = search
         self.label_smoothing = label_smoothing
         self.scheduled_sampling = scheduled_sampling
         self.normalize = normalize
+
+    def build_model(self, spec: DataSpec, model: TranslatorRecipe) -> Translator:
+        """The model for these sides.
+
+        Raises ConfigError for a source that the learner cannot read.
+        """
+        if not isinstance(spec.source, TokenSide):
+            raise ConfigError(
+                "learner=encoder_decoder", "this data is not text to text", "use the task's learner"
+            )
+        return model(
+            source_size=spec.source.vocab_size,
+            reads_ids=True,
+            target_vocab_size=size_of(spec.target),
+            shared_vocabulary=spec.shared_vocabulary,
+        )
 
     def training_loss(self, batch: Batch) -> TokenLoss:
         return self._loss(batch, self._sampling(), self.label_smoothing)
@@ -115,7 +133,7 @@ class EncoderDecoderLearner(Learner):
             return []
         source = read(self.spec.source, texts, with_end=True).to(self.device)
         found = find(self.search, self.model, source, num_best=num_best)
-        _, target = self.spec.tokens()
+        target = self.target_side
         return [
             [Answer(target.tokenizer.decode(h.tokens), h.score, h.log_prob) for h in hypotheses]
             for hypotheses in found
@@ -126,21 +144,27 @@ class EncoderDecoderLearner(Learner):
         """For each text: `input_pieces` [S], `output_pieces` [T], `weights` T x S or none."""
         if not texts:
             return []
-        source_side, target_side = self.spec.tokens()
-        source = read(source_side, texts, with_end=True).to(self.device)
+        source = read(self.spec.source, texts, with_end=True).to(self.device)
         found = find(self.search, self.model, source, with_attention=True)
         maps = []
-        for ids, (best, *_) in zip(source.to_list(), found, strict=True):
+        for text, values, (best, *_) in zip(texts, source.to_list(), found, strict=True):
             output = [*best.tokens, EOS_ID] if best.finished else list(best.tokens)
-            weights = [list(row[: len(ids)]) for row in best.attention]
+            weights = [list(row[: len(values)]) for row in best.attention]
+            num_steps = len(weights[0]) if weights else len(values)
             maps.append(
                 {
-                    "input_pieces": source_side.tokenizer.pieces(ids.tolist()),
-                    "output_pieces": target_side.tokenizer.pieces(output),
+                    "input_pieces": self.source_pieces(text, values, num_steps),
+                    "output_pieces": self.target_side.tokenizer.pieces(output),
                     "weights": weights if any(weights) else [],
                 }
             )
         return maps
+
+    def source_pieces(self, text: str, values: Tensor, num_steps: int) -> list[str]:
+        """What each of the `num_steps` steps that attention looks at is called, of the source
+        `values` that was read from `text`."""
+        assert isinstance(self.spec.source, TokenSide)
+        return self.spec.source.tokenizer.pieces(values.tolist())
 
     def _predict(self, batch: Batch, search: Search) -> list[Prediction]:
         source, _ = batch.pair()
@@ -149,13 +173,12 @@ class EncoderDecoderLearner(Learner):
             input_texts(self.spec.source, batch),
             target_texts(self.spec.target, batch),
         )
-        _, target_side = self.spec.tokens()
         return [
             Prediction(
                 index=int(batch.index[row]),
                 input=inputs[row],
                 target=targets[row],
-                prediction=target_side.tokenizer.decode(best.tokens),
+                prediction=self.target_side.tokenizer.decode(best.tokens),
                 score=best.score,
                 num_input_tokens=int(source.lengths[row]),
             )

@@ -9,7 +9,8 @@ Lightning would average means, which weighs short batches up).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -29,17 +30,43 @@ class OptimizerRecipe(Protocol):
     def __call__(self, params: list[dict[str, Any]]) -> Optimizer: ...
 
 
-def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Matrices decay as the optimiser says; vectors (biases) never do."""
+@dataclass(frozen=True)
+class OwnRate:
+    """A part of a model with a learning rate of its own (discriminative rates, Howard and Ruder
+    2018): `factor` times the optimiser's."""
+
+    part: nn.Module
+    factor: float
+
+
+def parameter_groups(model: nn.Module, own_rate: OwnRate | None = None) -> list[dict[str, Any]]:
+    """Matrices decay as the optimiser says; vectors (biases) never do. Groups of `own_rate` come
+    last."""
+    apart = set() if own_rate is None else {id(p) for p in own_rate.part.parameters()}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = _groups([parameter for parameter in parameters if id(parameter) not in apart])
+    if own_rate is not None:
+        others = _groups([parameter for parameter in parameters if id(parameter) in apart])
+        groups += [{**group, "lr_factor": own_rate.factor} for group in others]
+    return groups
+
+
+def _groups(parameters: Sequence[Tensor]) -> list[dict[str, Any]]:
     matrices = [parameter for parameter in parameters if parameter.ndim > 1]
     vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
     return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def configure(learner: LightningModule, recipe: OptimizerRecipe, schedule: Schedule) -> Any:
+def configure(
+    learner: LightningModule,
+    recipe: OptimizerRecipe,
+    schedule: Schedule,
+    own_rate: OwnRate | None = None,
+) -> Any:
     """What Lightning's `configure_optimizers` returns: the optimiser and its schedulers."""
-    optimizer = recipe(parameter_groups(learner))
+    optimizer = recipe(parameter_groups(learner, own_rate))
+    for group in optimizer.param_groups:
+        group["lr"] *= group.pop("lr_factor", 1.0)
     if isinstance(schedule, Plateau):
         return [optimizer], _plateau_schedulers(learner.trainer, optimizer, schedule)
 

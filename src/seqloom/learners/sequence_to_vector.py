@@ -18,6 +18,7 @@ from seqloom.errors import ConfigError
 from seqloom.layers.outputs import TokenLoss
 from seqloom.learners.answers import Answer
 from seqloom.learners.base import Learner, Split
+from seqloom.learners.class_answers import ranked_classes
 from seqloom.learners.optimization import OptimizerRecipe
 from seqloom.learners.schedules import Schedule
 from seqloom.learners.sides import (
@@ -128,16 +129,7 @@ class SequenceToVectorLearner(Learner):
                 [Answer(side.format(row), 0.0, 0.0)]
                 for row in self.model.output.predict(readouts).cpu()
             ]
-        log_probs = self.model.output.logits(readouts).log_softmax(dim=-1).cpu()
-        values, ids = log_probs.sort(dim=-1, descending=True, stable=True)
-        count = min(num_best, log_probs.shape[-1])
-        return [
-            [
-                Answer(side.format(ids[row, rank]), float(value.exp()), float(value))
-                for rank, value in enumerate(values[row, :count])
-            ]
-            for row in range(len(log_probs))
-        ]
+        return ranked_classes(side, self.model.output.logits(readouts), num_best)
 
 
 def _sides(batch: Batch) -> tuple[Padded, Tensor]:

@@ -13,19 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.data.batch import Batch, Values
-from seqloom.data.spec import FeatureSide, Side, TokenSide
+from seqloom.data.spec import ClassSide, FeatureSide, Side, TokenSide, VideoSide
 from seqloom.errors import ConfigError
 from seqloom.layers.outputs import Output
 from seqloom.sequences import EOS_ID, Padded
 
 
 def has_ids(side: Side) -> bool:
-    """Tokens or classes, not features."""
-    return not isinstance(side, FeatureSide)
+    """Tokens or classes, not features or clips."""
+    return isinstance(side, TokenSide | ClassSide)
 
 
 def size_of(side: Side) -> int:
-    """V of ids, F of features."""
+    """V of ids, F of features. Raises ConfigError for clips, which have neither."""
+    if isinstance(side, VideoSide):
+        raise ConfigError("learner", "it cannot read clips", "use the task's learner and model")
     return side.size if isinstance(side, FeatureSide) else side.vocab_size
 
 

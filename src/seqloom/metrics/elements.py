@@ -101,7 +101,7 @@ class ClassScores(MeanLoss):
         num_classes: C.
     """
 
-    names = ("accuracy", "f1")
+    names: tuple[str, ...] = ("accuracy", "f1")
     counts: Tensor
 
     def __init__(self, *, num_classes: int) -> None:
@@ -121,6 +121,34 @@ class ClassScores(MeanLoss):
         f1 = 2 * right[occurs] / (predicted + actual)[occurs]
         accuracy = float(right.sum() / actual.sum())
         return {**super().compute(), "accuracy": accuracy, "f1": float(f1.mean())}
+
+
+class VideoScores(ClassScores):
+    """Of one class for each clip; `frame_accuracy` is the share of clips that a classifier of
+    single frames gets right.
+
+    Args:
+        num_classes: C.
+        has_frame_answers: whether there is such a classifier; else its score is not told.
+    """
+
+    num_frame_right: Tensor
+
+    def __init__(self, *, num_classes: int, has_frame_answers: bool) -> None:
+        super().__init__(num_classes=num_classes)
+        self._add_sum("num_frame_right")
+        if has_frame_answers:
+            self.names = (*self.names, "frame_accuracy")
+
+    def update_frames(self, predicted: Tensor, target: Tensor) -> None:
+        """Adds what single frames say: ids `predicted` and `target`, both [B]; beside `update`."""
+        self.num_frame_right += (predicted == target).sum()
+
+    def compute(self) -> dict[str, float]:
+        scores = super().compute()
+        if "frame_accuracy" in self.names:
+            scores["frame_accuracy"] = float(self.num_frame_right / self.num_elements)
+        return scores
 
 
 class NumberScores(MeanLoss):

@@ -9,3 +9,7 @@ from seqloom.topologies.sequence_to_vector import SequencePairToVector as Sequen
 from seqloom.topologies.sequence_to_vector import SequenceToVector as SequenceToVector
 from seqloom.topologies.sequence_to_vector import SequenceVector as SequenceVector
 from seqloom.topologies.vector_to_sequence import VectorToSequence as VectorToSequence
+from seqloom.topologies.video_captioner import VideoCaptioner as VideoCaptioner
+from seqloom.topologies.video_classifier import FrameAverage as FrameAverage
+from seqloom.topologies.video_classifier import VideoClassifier as VideoClassifier
+from seqloom.topologies.video_classifier import Watched as Watched

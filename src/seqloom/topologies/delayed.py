@@ -50,7 +50,8 @@ class DelayedSequenceToSequence(nn.Module):
     """Source ids to target scores, by one stack of layers. A `Decodable`.
 
     Args:
-        source_vocab_size, target_vocab_size: V of each side.
+        source_size, target_vocab_size: V of each side.
+        reads_ids: the source is ids; it must be.
         shared_vocabulary: both sides use the same ids.
         delay: steps between the first source token and the first output; None: the source's own
             length.
@@ -69,7 +70,8 @@ class DelayedSequenceToSequence(nn.Module):
     def __init__(
         self,
         *,
-        source_vocab_size: int,
+        source_size: int,
+        reads_ids: bool,
         target_vocab_size: int,
         shared_vocabulary: bool,
         delay: int | None,
@@ -85,9 +87,10 @@ class DelayedSequenceToSequence(nn.Module):
         output: OutputRecipe,
     ) -> None:
         super().__init__()
+        assert reads_ids
         _check(delay, tie, shared_vocabulary)
         self.delay = delay
-        self.source_embedding = TokenEmbedding(vocab_size=source_vocab_size, size=embedding_size)
+        self.source_embedding = TokenEmbedding(vocab_size=source_size, size=embedding_size)
         self.target_embedding = self.source_embedding
         if tie != "all":
             self.target_embedding = TokenEmbedding(

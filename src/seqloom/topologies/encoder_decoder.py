@@ -1,4 +1,4 @@
-"""`EncoderDecoder`: a recurrent encoder, attention, a recurrent decoder.
+"""`EncoderDecoder`: a recurrent encoder of ids or features, attention, a recurrent decoder of ids.
 
 The decoder is two stacks with attention between them: the lower one asks (its output is the
 query), the upper one receives the context beside its inputs. The wirings differ only in what lies
@@ -74,10 +74,12 @@ class DecoderState:
 
 
 class EncoderDecoder(nn.Module):
-    """Source ids to target scores. A `Decodable`.
+    """A source to target scores. A `Decodable`.
 
     Args:
-        source_vocab_size, target_vocab_size: V of each side.
+        source_size: V of source ids, F of source features.
+        reads_ids: the source is ids, which are embedded; features go through a linear layer.
+        target_vocab_size: V of the target.
         shared_vocabulary: both sides use the same ids.
         embedding_size: E of both sides.
         hidden_size: H, features of an encoder output (both directions together) and of a decoder
@@ -101,7 +103,8 @@ class EncoderDecoder(nn.Module):
     def __init__(
         self,
         *,
-        source_vocab_size: int,
+        source_size: int,
+        reads_ids: bool,
         target_vocab_size: int,
         shared_vocabulary: bool,
         embedding_size: int,
@@ -125,9 +128,14 @@ class EncoderDecoder(nn.Module):
         _check(wiring, tie, shared_vocabulary, bidirectional, hidden_size, attention, bridge)
         self.bos_id = bos_id
         self.feeds_readout = wiring == "input_feeding"
-        self.source_embedding = TokenEmbedding(vocab_size=source_vocab_size, size=embedding_size)
-        self.target_embedding = self.source_embedding
-        if tie != "all":
+        self.source_embedding: TokenEmbedding | nn.Linear
+        if reads_ids:
+            self.source_embedding = TokenEmbedding(vocab_size=source_size, size=embedding_size)
+        else:
+            self.source_embedding = nn.Linear(source_size, embedding_size)
+        if tie == "all" and isinstance(self.source_embedding, TokenEmbedding):
+            self.target_embedding = self.source_embedding
+        else:
             self.target_embedding = TokenEmbedding(
                 vocab_size=target_vocab_size, size=embedding_size
             )
@@ -166,7 +174,7 @@ class EncoderDecoder(nn.Module):
         )
 
     def start(self, source: Padded) -> DecoderState:
-        """Encodes ids [B, S]: the state before the first target token."""
+        """Encodes ids [B, S] or features [B, S, F]: the state before the first target token."""
         embedded = self.dropout(self.source_embedding(source.values))
         initial = self.encoder.initial_states(embedded, source.batch_size)
         outputs, finals = self.encoder(source.with_values(embedded), initial)
@@ -196,7 +204,8 @@ class EncoderDecoder(nn.Module):
     def forward(
         self, source: Padded, target: Padded, sampling: float = 0.0
     ) -> tuple[Padded, Tensor]:
-        """Reads ids [B, S] and, as far as they are to be predicted, ids [B, T].
+        """Reads ids [B, S] or features [B, S, F] and, as far as they are to be predicted, ids
+        [B, T].
 
         The decoder reads the begin symbol and then the right token before each step (teacher
         forcing), or, with probability `sampling`, its own likeliest one (scheduled sampling,

@@ -33,6 +33,7 @@ class Experiment:
     data: Any = MISSING
     tokenizer: Any = MISSING
     batching: Any = MISSING
+    frames: Any = MISSING
     model: Any = MISSING
     cell: Any = MISSING
     unrolling: Any = MISSING

@@ -45,6 +45,35 @@ class Steps(StrEnum):
     pixels = "pixels"
 
 
+class FrameChoice(StrEnum):
+    """How the frames of a clip are chosen."""
+
+    uniform = "uniform"
+    fps = "fps"
+    stride = "stride"
+    segments = "segments"
+    all = "all"
+
+
+class Resize(StrEnum):
+    """How a picture gets another shape."""
+
+    crop = "crop"
+    stretch = "stretch"
+
+
+# What becomes of an example that cannot be read; a class body cannot name `raise`.
+OnError = StrEnum("OnError", {"raise": "raise", "skip": "skip"})
+
+
+class OfficialSplits(StrEnum):
+    """Whose lists divide a folder of clips."""
+
+    ucf101 = "ucf101"
+    hmdb51 = "hmdb51"
+    kinetics = "kinetics"
+
+
 class Tie(StrEnum):
     """Which embeddings share one matrix."""
 
@@ -114,6 +143,29 @@ class Pooling(StrEnum):
     mean = "mean"
     max = "max"
     attention = "attention"
+
+
+class Motion(StrEnum):
+    """What a front sees of a clip: frames, what changed since the frame before, or both."""
+
+    none = "none"
+    difference = "difference"
+    both = "both"
+
+
+class FrontNorm(StrEnum):
+    """What normalises the maps of a small front."""
+
+    group = "group"
+    batch = "batch"
+    none = "none"
+
+
+class Features(StrEnum):
+    """Whether a front's features are computed for each batch, or once and kept."""
+
+    computed = "computed"
+    cached = "cached"
 
 
 class Conditioning(StrEnum):

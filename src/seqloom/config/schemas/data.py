@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import II, MISSING
 
-from seqloom.config.schemas.choices import Normalization, Steps, TokenizerKind, TooLong
+from seqloom.config.schemas.choices import (
+    FrameChoice,
+    Normalization,
+    OfficialSplits,
+    OnError,
+    Resize,
+    Steps,
+    TokenizerKind,
+    TooLong,
+)
 from seqloom.config.schemas.parts import Absent, Target
 
 
@@ -104,6 +113,84 @@ class PlaceNames(Examples):
 
 
 @dataclass
+class FrameSampling(Target):
+    by: FrameChoice = MISSING
+    num_frames: int = MISSING
+    fps: float = MISSING
+    stride: int = MISSING
+    max_frames: int | None = MISSING
+
+
+@dataclass
+class ClipTransform(Target):
+    height: int = MISSING
+    width: int = MISSING
+    resize: Resize = MISSING
+    crop_scale: list[float] | None = MISSING
+    flip: float = MISSING
+    brightness: float = MISSING
+    contrast: float = MISSING
+    saturation: float = MISSING
+    grayscale: bool = MISSING
+
+
+@dataclass
+class Video(Examples):
+    """Data that is made of clips."""
+
+    cache_dir: str | None = MISSING
+    on_error: OnError = MISSING
+    sampling: FrameSampling = field(default_factory=FrameSampling)
+    transform: ClipTransform = field(default_factory=ClipTransform)
+
+
+@dataclass
+class VideoFolder(Video):
+    root: str | None = MISSING
+    splits: OfficialSplits | None = MISSING
+    split_files: str | None = MISSING
+    split_number: int = MISSING
+    val_share: float = MISSING
+
+
+@dataclass
+class VideoCsv(Video):
+    path: str | None = MISSING
+    root: str | None = MISSING
+    train: str | None = MISSING
+    val: str | None = MISSING
+    test: str | None = MISSING
+    input_column: str = MISSING
+    target_column: str = MISSING
+    split_column: str | None = MISSING
+    train_groups: list[str] | None = MISSING
+    val_groups: list[str] | None = MISSING
+    test_groups: list[str] | None = MISSING
+    val_share: float = MISSING
+
+
+@dataclass
+class VideoCaptions(VideoCsv):
+    tokenizer: Any = II("tokenizer")
+
+
+@dataclass
+class Grid(Video):
+    root: str | None = MISSING
+    tokenizer: Any = II("tokenizer")
+
+
+@dataclass
+class MovingDigits(Video):
+    size: int = MISSING
+
+
+@dataclass
+class MovingCaptions(MovingDigits):
+    tokenizer: Any = II("tokenizer")
+
+
+@dataclass
 class Tokenizer(Target):
     kind: TokenizerKind = MISSING
     vocab_size: int = MISSING
@@ -154,6 +241,12 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "python_library": Text,
         "text_file": TextFile,
         "place_names": PlaceNames,
+        "video_folder": VideoFolder,
+        "video_csv": VideoCsv,
+        "video_captions": VideoCaptions,
+        "grid": Grid,
+        "moving_digits": MovingDigits,
+        "moving_captions": MovingCaptions,
     },
     "tokenizer": {
         "none": Absent,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import II, MISSING
 
-from seqloom.config.schemas.choices import Direction, LengthPenaltyKind, LossNormalization
+from seqloom.config.schemas.choices import (
+    Direction,
+    Features,
+    LengthPenaltyKind,
+    LossNormalization,
+)
 from seqloom.config.schemas.parts import Absent, Recipe, Target
 
 
@@ -27,6 +32,24 @@ class SequenceToVectorLearner(Target):
 @dataclass
 class SearchingLearner(SequenceToVectorLearner):
     search: Any = II("decoding")
+
+
+@dataclass
+class FrontTraining(Target):
+    unfreeze_at_epoch: int | None = MISSING
+    lr_factor: float = MISSING
+    features: Features = MISSING
+
+
+@dataclass
+class VideoClassifierLearner(SequenceToVectorLearner):
+    front: FrontTraining = field(default_factory=FrontTraining)
+
+
+@dataclass
+class VideoCaptionerLearner(EncoderDecoderLearner):
+    frames: Any = II("frames")
+    front: FrontTraining = field(default_factory=FrontTraining)
 
 
 @dataclass
@@ -96,6 +119,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "sequence_to_sequence": SearchingLearner,
         "sequence_to_vector": SequenceToVectorLearner,
         "vector_to_sequence": SearchingLearner,
+        "video_classifier": VideoClassifierLearner,
+        "video_captioner": VideoCaptionerLearner,
     },
     "decoding": {"none": Absent, "greedy": Greedy, "beam": Beam, "sample": Sample},
     "optimizer": {"adam": Adam, "adamw": Adam, "sgd": SGD},

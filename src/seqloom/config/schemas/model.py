@@ -1,4 +1,5 @@
-"""Schemas of `model` and of its parts: `cell`, `unrolling`, `stack`, `attention`, `output`."""
+"""Schemas of `model` and of its parts: `frames`, `cell`, `unrolling`, `stack`, `attention`,
+`output`."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from seqloom.config.schemas.choices import (
     Bridge,
     Conditioning,
     Connection,
+    FrontNorm,
     MemoryPolicy,
+    Motion,
     Nonlinearity,
     Pooling,
     RecurrentInit,
@@ -221,6 +224,52 @@ class VectorToSequence(Stacked):
     attention: Any = II("attention")
 
 
+@dataclass
+class VideoClassifier(Recipe):
+    frames: Any = II("frames")
+    feature_size: int = MISSING
+    hidden_size: int = MISSING
+    num_layers: int = MISSING
+    bidirectional: bool = MISSING
+    pooling: Pooling = MISSING
+    dropout: float = MISSING
+    locked_dropout: bool = MISSING
+    cell: Any = II("cell")
+    unrolling: Any = II("unrolling")
+    stack: Any = II("stack")
+    output: Any = II("output")
+
+
+@dataclass
+class FrameAverage(Recipe):
+    frames: Any = II("frames")
+    hidden_size: int = MISSING
+    dropout: float = MISSING
+    output: Any = II("output")
+
+
+@dataclass
+class Front(Recipe):
+    """A convolutional front of clips."""
+
+    grid: int = MISSING
+    motion: Motion = MISSING
+    max_frames: int = MISSING
+    checkpointed: bool = MISSING
+
+
+@dataclass
+class SmallFront(Front):
+    channels: list[int] = MISSING
+    norm: FrontNorm = MISSING
+
+
+@dataclass
+class TorchvisionFront(Front):
+    name: str = MISSING
+    weights: str | None = MISSING
+
+
 GATED = (
     "lstm",
     "gru",
@@ -239,6 +288,15 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "sequence_to_sequence": SequenceToSequence,
         "sequence_to_vector": SequenceToVector,
         "vector_to_sequence": VectorToSequence,
+        "video_classifier": VideoClassifier,
+        "frame_average": FrameAverage,
+    },
+    "frames": {
+        "none": Absent,
+        "small_cnn": SmallFront,
+        "small_3d": SmallFront,
+        "torchvision": TorchvisionFront,
+        "torchvision_3d": TorchvisionFront,
     },
     "cell": {
         **dict.fromkeys(GATED, Gated),

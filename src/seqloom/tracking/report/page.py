@@ -1,7 +1,8 @@
 """The page: its sections in order, put together and written in one move.
 
 The idea: `SECTIONS` is the whole plan of a report; the page knows nothing of what they show. The
-price: a page is built in memory (some hundred kB) before it replaces the old one.
+price: a page is built in memory (some hundred kB, with clips up to 6 MB) before it replaces the
+old one.
 """
 
 import base64
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seqloom.runs.files import write_atomic
+from seqloom.tracking.report.classes import classes
+from seqloom.tracking.report.clips import clips
 from seqloom.tracking.report.curves import curves
 from seqloom.tracking.report.overview import overview_html
 from seqloom.tracking.report.run_data import RunData, read_run
@@ -19,6 +22,8 @@ from seqloom.tracking.report.usage import configuration, next_commands
 
 SECTIONS: list[Callable[[RunData], Section | None]] = [
     curves,
+    classes,
+    clips,
     sentence_scores,
     examples,
     next_commands,

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from seqloom.errors import DataError
+from seqloom.tracking.report.kept_clips import Clip, read_clips
 
 TEXT_METRICS = ("/bleu", "/chrf")
 
@@ -62,6 +63,7 @@ class RunData:
     metrics: dict[str, list[Point]] = field(default_factory=dict)
     predictions: list[Prediction] = field(default_factory=list)
     attention: list[Attention] = field(default_factory=list)
+    clips: list[Clip] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -117,6 +119,7 @@ def read_run(folder: Path) -> RunData:
         "metrics.csv": _read_metrics,
         "predictions.jsonl": _read_predictions,
         "attention.json": _read_attention,
+        "clips/clips.json": _read_clips,
     }
     for name, reader in readers.items():
         path = folder / name
@@ -201,6 +204,16 @@ def _read_attention(run: RunData, text: str) -> None:
             f"attention.json: {num_damaged} pictures were left out: "
             "their weights do not fit their pieces or are not finite"
         )
+
+
+def _read_clips(run: RunData, text: str) -> None:
+    """Clips of predictions that were read too: without them nobody knows what a clip shows."""
+    clips, problems = read_clips(run.folder / "clips", text)
+    run.clips = [clip for clip in clips if 0 <= clip.index < len(run.predictions)]
+    run.problems += problems
+    num_lost = len(clips) - len(run.clips)
+    if num_lost:
+        run.problems.append(f"clips/clips.json: {num_lost} clips have no prediction")
 
 
 def _text(value: Any) -> str:

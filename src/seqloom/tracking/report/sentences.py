@@ -7,7 +7,7 @@ only evenly spread sentences are scored where the test set is large; both are sa
 
 from typing import Any
 
-from seqloom.tracking.report.differences import marked
+from seqloom.tracking.report.differences import marked, num_words
 from seqloom.tracking.report.heat_map import heat_map
 from seqloom.tracking.report.run_data import Attention, Prediction, RunData
 from seqloom.tracking.report.templating import Section, compact, render, shorten
@@ -26,13 +26,19 @@ NUM_EXTREMES = 6
 MAX_CHARACTERS = 1000
 
 
-def examples(run: RunData) -> Section:
-    """Up to 20 test examples, first those whose attention was kept."""
-    attention = {picture.index: picture for picture in run.attention}
+def examples(run: RunData) -> Section | None:
+    """Up to 20 test examples, first those whose attention was kept; none that `clips` shows.
+
+    None where clips are all there is.
+    """
+    shown = {clip.index for clip in run.clips}
+    attention = {picture.index: picture for picture in run.attention if picture.index not in shown}
     kept = [index for index in attention if 0 <= index < len(run.predictions)][:NUM_EXAMPLES]
     missing = NUM_EXAMPLES - len(kept)
-    others = (i for i in spread(len(run.predictions), NUM_EXAMPLES) if i not in kept)
+    others = (i for i in spread(len(run.predictions), NUM_EXAMPLES) if i not in {*kept, *shown})
     chosen = kept + [index for index, _ in zip(others, range(missing), strict=False)]
+    if shown and not chosen:
+        return None
     scorer = Scorer(run)
     cards = []
     for number, index in enumerate(chosen):
@@ -45,7 +51,7 @@ def examples(run: RunData) -> Section:
     values = _languages(run) | {
         "cards": cards,
         "num_predictions": len(run.predictions),
-        "has_attention": any(card["attention"] for card in cards),
+        "has_attention": any(p.index in shown or p.index in kept for p in run.attention),
         "why_missing": run.why_missing(),
         "file_exists": (run.folder / "predictions.jsonl").is_file(),
     }
@@ -59,6 +65,8 @@ def sentence_scores(run: RunData) -> Section | None:
     scorer = Scorer(run)
     chosen = [run.predictions[index] for index in spread(len(run.predictions), MAX_SCORED)]
     scored = scorer.score(chosen)
+    if run.clips:  # The source is a file: the words of its name say nothing.
+        scored = [s._replace(length=num_words(s.prediction.target)) for s in scored]
     worst = sorted(scored, key=lambda s: (s.chrf, -s.length))[:NUM_EXTREMES]
     # Of many perfect sentences the long ones tell most; a small set is not shown twice.
     best = sorted(scored, key=lambda s: (-s.chrf, -s.length))[:NUM_EXTREMES]
@@ -72,6 +80,7 @@ def sentence_scores(run: RunData) -> Section | None:
         "num_predictions": len(run.predictions),
         "num_perfect": sum(s.prediction.prediction == s.prediction.target for s in scored),
         "note": scorer.note,
+        "side": "target" if run.clips else "source",
         "best": [_card(s.prediction, s.chrf) for s in best],
         "worst": [_card(s.prediction, s.chrf) for s in worst],
     }

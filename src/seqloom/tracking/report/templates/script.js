@@ -1,6 +1,6 @@
 
 "use strict";
-// Charts: hover, keys, zoom and the switch of the axis; attention: cell by cell; copying.
+// Charts: hover, keys, zoom and the switch of the axis; attention: cell by cell; videos; copying.
 (() => {
   const BOX = 1000;
   document.documentElement.classList.add("has-script");
@@ -267,6 +267,21 @@
     });
   }
 
+  // A line in the chart of a clip's evidence, where its video is.
+  function follow(card) {
+    const video = card.querySelector("video"), figure = card.querySelector(".evidence");
+    if (!video || !figure) return;
+    const now = figure.querySelector(".now");
+    const low = Number(figure.dataset.low), high = Number(figure.dataset.high);
+    const draw = () => {
+      now.hidden = false;
+      const part = (video.currentTime - low) / (high - low);
+      now.style.setProperty("--at", 100 * Math.max(0, Math.min(1, part)) + "%");
+      if (!video.paused) requestAnimationFrame(draw);
+    };
+    ["play", "pause", "seeked"].forEach((name) => video.addEventListener(name, draw));
+  }
+
   async function copy(button) {
     const code = button.parentElement.querySelector("code");
     try {
@@ -288,6 +303,7 @@
     });
   });
   document.querySelectorAll(".heat").forEach(heat);
+  document.querySelectorAll(".clips > li").forEach(follow);
   document.querySelectorAll("[data-copy]").forEach((button) => {
     button.addEventListener("click", () => copy(button));
   });
