@@ -163,6 +163,11 @@ def test_keys_arrive_with_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
             num_best: int,
             with_scores: bool,
             suggest: bool,
+            timeline: bool,
+            every_s: float | None,
+            fps: float | None,
+            form: str,
+            on_error: str,
             overrides: list[str],
         ) -> None:
             seen.update(run=run, input=input_path, output=output_path, num_best=num_best)

@@ -2,7 +2,8 @@
 instead.
 
 `ConfigError` is a wrong call (exit code 2), `DataError` is bad input found while running (exit
-code 1). The commands print the line and exit; nothing else in Seqloom catches them.
+code 1). The commands print the line and exit; nothing else in Seqloom catches them, but for data
+that is told to leave out what is bad.
 """
 
 

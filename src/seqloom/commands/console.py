@@ -29,6 +29,7 @@ def print_result(
     predictions: Sequence[Prediction],
     *,
     limit: str | None,
+    reads_clips: bool,
 ) -> None:
     """The end of a training run; `limit` is the setting that lets a resume train on."""
     print_examples(predictions)
@@ -37,7 +38,7 @@ def print_result(
     print(
         f"\n{summary.steps} updates in {summary.seconds:.0f} s, {summary.parameters:,} parameters"
         f"\nreport    {shown(folder.report)}"
-        f"\ngo on     seqloom predict run={path} input=- output=-"
+        f"\ngo on     seqloom predict run={path} input={'CLIP' if reads_clips else '-'} output=-"
         f"\n          seqloom evaluate run={path}"
         f"\n          python train.py resume={path} {limit or ''}".rstrip()
     )

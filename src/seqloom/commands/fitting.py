@@ -8,7 +8,6 @@ and `predict` will load.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -21,18 +20,20 @@ from omegaconf import DictConfig, open_dict
 
 from seqloom.commands import assembly
 from seqloom.commands.console import console_log, print_result, quiet_trainer
+from seqloom.commands.features import fill
+from seqloom.commands.illustrations import write_illustrations
+from seqloom.commands.loading import read_checkpoint
 from seqloom.commands.resuming import check_same_vocabulary
 from seqloom.commands.values import plain_values
 from seqloom.data.module import SequenceData
+from seqloom.data.video.module import VideoData
 from seqloom.errors import ConfigError, SeqloomError
-from seqloom.learners import Learner
-from seqloom.metrics.prediction import Prediction
+from seqloom.learners import ClipReading, Learner
 from seqloom.runs import (
     RunFolder,
     Summary,
     next_limit,
     sha256_of_vocabulary,
-    write_atomic,
 )
 from seqloom.tracking.checkpoints import Checkpoint
 from seqloom.tracking.logged_run import LoggedRun
@@ -42,8 +43,6 @@ from seqloom.tracking.report import write_report
 from seqloom.tracking.throughput import Throughput, peak_memory_bytes
 
 logger = logging.getLogger(__name__)
-
-NUM_ATTENTION_EXAMPLES = 20
 
 Kind = TypeVar("Kind")
 
@@ -86,7 +85,8 @@ class Fitting:
             self._pin_precision()
             seed_everything(cfg.seed, workers=True, verbose=False)
             datamodule = self._prepared_data(is_resumed)
-            learner = self._learner(datamodule)
+            learner = self._learner(datamodule, is_resumed)
+            self._cache_features(learner, datamodule)
             run, recipes = (
                 LoggedRun(folder, plain_values(cfg), is_resumed),
                 assembly.build_loggers(cfg),
@@ -126,16 +126,24 @@ class Fitting:
             datamodule.save_vocabulary(self.folder.vocabulary)
         return datamodule
 
-    def _learner(self, datamodule: SequenceData) -> Learner:
+    def _learner(self, datamodule: SequenceData, is_resumed: bool) -> Learner:
         """A fresh learner, whose checkpoints name the vocabulary that its ids belong to."""
         learner = assembly.build_learner(self.cfg, datamodule.spec)
-        if not self.folder.last.is_file():
+        if is_resumed:  # before features are computed, and whether or not files are still there
+            learner.load_state_dict(read_checkpoint(self.folder.last)["state_dict"])
+        else:
             learner.load_pretrained()
         vocabulary = sha256_of_vocabulary(self.folder.vocabulary)
         learner.hparams["vocabulary"] = vocabulary
         self.summary.parameters = sum(p.numel() for p in learner.parameters())
         self.summary.fingerprints = {"data": datamodule.fingerprint, **vocabulary}
         return learner
+
+    def _cache_features(self, learner: Learner, datamodule: SequenceData) -> None:
+        """Computes once what a frozen front says of each clip, where the config asks for it."""
+        if isinstance(learner, ClipReading) and learner.caches_features:
+            assert isinstance(datamodule, VideoData)
+            fill(datamodule, learner, assembly.main_device(self.cfg))
 
     def _fit(
         self,
@@ -182,7 +190,8 @@ class Fitting:
     def _leave(self, learner: Learner, metrics: dict[str, float]) -> None:
         """What the reader of the folder finds beside the weights."""
         predictions = _one(self.callbacks, PredictionWriter).predictions
-        self._write_attention(learner, predictions[:NUM_ATTENTION_EXAMPLES])
+        model = learner.to(assembly.main_device(self.cfg)).eval()
+        write_illustrations(self.folder, model, predictions)
         self.summary.metrics = dict(metrics)
         self.summary.signatures = learner.signatures
         self.summary.peak_memory_bytes = peak_memory_bytes()
@@ -194,14 +203,8 @@ class Fitting:
         limit = next_limit(
             self.cfg.trainer, steps=summary.steps, epochs=summary.epochs, seconds=summary.seconds
         )
-        print_result(self.folder, summary, predictions, limit=limit)
-
-    def _write_attention(self, learner: Learner, examples: list[Prediction]) -> None:
-        """attention.json: where in its input the model looked; none where it has no attention."""
-        model = learner.to(assembly.main_device(self.cfg)).eval()
-        maps = model.attention_maps([example.input for example in examples])
-        if any(entry["weights"] for entry in maps):
-            write_atomic(self.folder.attention, json.dumps(maps, ensure_ascii=False) + "\n")
+        reads_clips = isinstance(learner, ClipReading)
+        print_result(self.folder, summary, predictions, limit=limit, reads_clips=reads_clips)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from seqloom.data.batch import Batch
 from seqloom.data.batching import WorldBatchSampler
 from seqloom.data.buffers import CHUNK_ROWS, TextBuffer, TokenBuffer
 from seqloom.data.tokenizers import SegmentationTable
-from seqloom.errors import ConfigError
+from seqloom.errors import ConfigError, SeqloomError
 from seqloom.sequences import EOS_ID, PAD_ID, Padded
 
 Key = tuple[int, np.ndarray]
@@ -178,7 +178,7 @@ class Loader:
         self.batch_sampler = sampler
         self.fingerprint = fingerprint
         self._dataset, self._num_workers, self._pin_memory = dataset, num_workers, pin_memory
-        self._batches: DataLoader[Batch] | None = None
+        self._batches: DataLoader[Batch | SeqloomError] | None = None
         self._consumed = 0
 
     @property
@@ -203,6 +203,8 @@ class Loader:
         batches = iter(self._batches)  # asks the sampler once, or twice for workers
         self.batch_sampler.start = 0
         for batch in batches:
+            if isinstance(batch, SeqloomError):
+                raise batch
             self._consumed += 1
             yield batch
 
@@ -252,9 +254,9 @@ class Loader:
                 " epoch",
             )
 
-    def _open(self) -> DataLoader[Batch]:
+    def _open(self) -> DataLoader[Batch | SeqloomError]:
         return DataLoader(
-            cast("Dataset[Batch]", self._dataset),
+            cast("Dataset[Batch | SeqloomError]", _Answers(self._dataset)),
             batch_size=None,
             sampler=_Keys(self.batch_sampler),
             collate_fn=_as_it_is,
@@ -264,6 +266,20 @@ class Loader:
             # Its own, so that iterating draws nothing from the generator that dropout uses.
             generator=torch.Generator(),
         )
+
+
+class _Answers:
+    """A data set whose errors are told as values: a worker process could not raise one here, since
+    torch makes it anew from a single string."""
+
+    def __init__(self, dataset: BatchSource) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, key: Key) -> Batch | SeqloomError:
+        try:
+            return self._dataset[key]
+        except SeqloomError as error:
+            return error
 
 
 class _Keys:

@@ -21,7 +21,7 @@ from seqloom.data.batch import Batch, Values
 from seqloom.data.spec import DataSpec
 from seqloom.errors import ConfigError
 from seqloom.layers.outputs import TokenLoss
-from seqloom.learners.answers import Answer
+from seqloom.learners.answers import Answer, ClipEvidence
 from seqloom.learners.optimization import (
     OptimizerRecipe,
     OwnRate,
@@ -110,6 +110,11 @@ class Learner(LightningModule, ABC):
     def own_rate(self) -> OwnRate | None:
         """A part of the model that learns at a rate of its own."""
         return None
+
+    def evidence(self, texts: Sequence[str]) -> list[ClipEvidence]:
+        """How the model saw the clips at the paths `texts`; none at all of a model that reads no
+        clips. Expects evaluation mode."""
+        return []
 
     def divisor(self, batch: Batch, loss: TokenLoss) -> int:
         """What an update's gradient is divided by: elements, unless a learner says otherwise."""

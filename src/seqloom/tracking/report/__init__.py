@@ -5,7 +5,7 @@ It reads what it needs from the `RunData` and answers a title and HTML, or None 
 apply to the run (another task, a file that only other tasks write). What applies but is missing is
 said in words: a failed or running run gets a page too.
 
-To add a section (a confusion matrix, forecasts, spectrograms): write a module with such a function,
+To add a section (forecasts, spectrograms): write a module with such a function,
 render it with `templating.render` from a template of its own (autoescape is on), read a further
 file of the run folder in `run_data.py`, and name the function in `page.SECTIONS`, in the order of
 the page. Styles go into `templates/style.css`, behaviour into `templates/script.js`; the page's

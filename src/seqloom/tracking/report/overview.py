@@ -11,7 +11,17 @@ from markupsafe import Markup
 from seqloom.tracking.report.run_data import RunData
 from seqloom.tracking.report.templating import compact, duration, metric, render, size
 
-HEADLINES = ("bleu", "chrf", "exact_match", "accuracy", "f1", "wer", "cer", "perplexity")
+HEADLINES = (
+    "bleu",
+    "chrf",
+    "exact_match",
+    "accuracy",
+    "frame_accuracy",
+    "f1",
+    "wer",
+    "cer",
+    "perplexity",
+)
 NAMES = {
     "bleu": "BLEU",
     "chrf": "chrF",

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 PERCENT_METRICS = ("bleu", "chrf")
-FRACTION_METRICS = ("exact_match", "accuracy", "f1", "wer", "cer")
+FRACTION_METRICS = ("exact_match", "accuracy", "frame_accuracy", "f1", "wer", "cer")
 
 
 class Section(NamedTuple):
