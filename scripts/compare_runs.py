@@ -1,21 +1,25 @@
 """Variants of an experiment, trained one after the other under the same budget, as one table.
 
-    python scripts/compare_runs.py comparison=FILE [folder=DIR] [key=value ...]
+    python scripts/compare_runs.py comparison=FILE [folder=DIR] [num_parallel=N] [key=value ...]
 
 A comparison is a YAML file (see scripts/comparisons/): settings common to all, named variants with
 settings of their own, the metrics of the table, and, to compare like with like, the number of
 parameters that every variant should have: `size_key` (a hidden size) is then searched for each, in
-multiples of `size_multiple`. Every variant is a run of `train.py` in a folder of its own under
-`folder`; one that has finished is not trained again. Further `key=value` words are settings of all.
+multiples of `size_multiple`. With `folds`, every variant is trained once for each (leave one person
+out, say), and metrics are means over folds, with those of each fold beside them for the first
+metric. Every run is one of `train.py` in a folder of its own under `folder`, `num_parallel` at a
+time; one that has finished is not trained again. Further `key=value` words are settings of all.
 Prints the table as Markdown and writes `table.md` and `table.json` into `folder`.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,7 @@ class Comparison:
         metrics: columns of the table.
         parameters: how many every variant should have; None leaves sizes as they are.
         size_key, size_multiple: the setting by which a variant gets its size, and its grain.
+        folds: settings of each fold, by name; empty: one run a variant.
     """
 
     common: list[str]
@@ -49,6 +54,7 @@ class Comparison:
     parameters: int | None = None
     size_key: str = "model.hidden_size"
     size_multiple: int = 16
+    folds: dict[str, list[str]] = field(default_factory=dict)
 
 
 def num_parameters(settings: list[str]) -> int:
@@ -90,19 +96,32 @@ def trained(settings: list[str], folder: Path) -> Summary:
     return RunFolder.open(folder).read_summary()
 
 
-def row(name: str, settings: list[str], summary: Summary, metrics: list[str]) -> dict[str, Any]:
-    speed = {
-        key: value for key, value in summary.throughput.items() if key.endswith("tokens_per_s")
-    }
+def row(
+    name: str, settings: list[str], runs: dict[str, Summary], metrics: list[str]
+) -> dict[str, Any]:
+    """One line of the table: the means of a variant's runs, which are named by their folds."""
+    summaries = list(runs.values())
+    values = {metric: [_value(summary, metric) for summary in summaries] for metric in metrics}
+    folds = zip(runs, values[metrics[0]], strict=True) if len(runs) > 1 else ()
     return {
         "variant": name,
-        "parameters": summary.parameters,
-        "updates": summary.steps,
-        "seconds": round(summary.seconds),
-        "tokens_per_s": speed.get("train/target_tokens_per_s"),
-        **{metric: _value(summary, metric) for metric in metrics},
+        "parameters": summaries[0].parameters,
+        "updates": round(statistics.mean(summary.steps for summary in summaries)),
+        "seconds": round(statistics.mean(summary.seconds for summary in summaries)),
+        "tokens_per_s": _mean([_tokens_per_s(summary) for summary in summaries]),
+        **{metric: _mean(found) for metric, found in values.items()},
+        **dict(folds),
         "settings": settings,
     }
+
+
+def _tokens_per_s(summary: Summary) -> float | None:
+    return summary.throughput.get("train/target_tokens_per_s")
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if len(known) == len(values) else None
 
 
 def _value(summary: Summary, metric: str) -> float | None:
@@ -129,12 +148,26 @@ def main() -> None:
     file = Path(words.pop("comparison"))
     folder = Path(words.pop("folder", f"outputs/comparisons/{file.stem}"))
     comparison = Comparison(**yaml.safe_load(file.read_text(encoding="utf-8")))
+    num_parallel = int(words.pop("num_parallel", "1"))
     given = [f"{key}={value}" for key, value in words.items()]
-    rows = []
-    for name, own in comparison.variants.items():
-        settings = sized(comparison, [*comparison.common, *own, *given])
-        summary = trained(settings, folder / name)
-        rows.append(row(name, settings, summary, comparison.metrics))
+    settings = {
+        name: sized(comparison, [*comparison.common, *own, *given])
+        for name, own in comparison.variants.items()
+    }
+    with ThreadPoolExecutor(num_parallel) as pool:
+        runs = {
+            name: {
+                fold: pool.submit(trained, [*words_of, *own], folder / name / fold)
+                for fold, own in (comparison.folds or {"": []}).items()
+            }
+            for name, words_of in settings.items()
+        }
+        rows = [
+            row(
+                name, settings[name], {f: run.result() for f, run in of.items()}, comparison.metrics
+            )
+            for name, of in runs.items()
+        ]
     table = markdown(rows)
     (folder / "table.md").write_text(table, encoding="utf-8")
     (folder / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

@@ -34,6 +34,8 @@ OWN = {
     "text_generation": ("model.embedding_size=8", "decoding.max_length=10"),
     "adding": ("data.num_steps=20",),
     "copy_memory": ("data.num_steps=5", "model.embedding_size=4"),
+    "video_classification": ("frames.channels=[4,8]",),
+    "video_captioning": ("frames.channels=[4,8]", "model.embedding_size=8", "decoding.beam_size=2"),
 }
 SIZES = {
     "language_modeling": ("data.num_train=4000", "data.num_val=1000", "data.num_test=1000"),

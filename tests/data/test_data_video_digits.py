@@ -42,8 +42,8 @@ def made(kind, cache_dir, **options):
 
 
 def global_motion(frames):
-    """Of frames [T, H, W, 3]: shift in x and y, turn and growth between two frames, as far as what
-    changes tells, by least squares on the gradients of brightness.
+    """Of frames [T, H, W, 3]: shift in x and y, growth, and how far the shifts turn in all, as far
+    as what changes tells, by least squares on the gradients of brightness.
     """
     grey = gaussian_filter(frames.astype(np.float64).mean(-1), (0, 1.5, 1.5))
     change, middle = grey[1:] - grey[:-1], (grey[1:] + grey[:-1]) / 2
@@ -58,15 +58,21 @@ def global_motion(frames):
         x = columns - (weight * columns).sum() / weight.sum()
         y = rows - (weight * rows).sum() / weight.sum()
         gx, gy = right[i], down[i]
-        terms = np.stack([gx, gy, gy * x - gx * y, gx * x + gy * y], -1).reshape(-1, 4)
+        terms = np.stack([gx, gy, gx * x + gy * y], -1).reshape(-1, 3)
         root = np.sqrt(weight).ravel()
         found.append(np.linalg.lstsq(terms * root[:, None], -change[i].ravel() * root)[0])
-    return np.median(found, axis=0) * [1, 1, 8, 8]
+    steps = np.array(found)
+    course = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+    pace = np.hypot(steps[:, 0], steps[:, 1])
+    turn = course[-1] - course[0] if np.median(pace) > 4 * abs(np.median(steps[:, 2])) else 0.0
+    return np.median(steps, axis=0) * [1, 1, 8], turn
 
 
 def by_rule(frames):
-    pairs = (("right", "left"), ("down", "up"), MOTIONS[4:6], MOTIONS[6:])
-    motion = global_motion(frames)
+    pairs = (("right", "left"), ("down", "up"), MOTIONS[6:])
+    motion, turn = global_motion(frames)
+    if abs(turn) > 1.2:
+        return MOTIONS[4:6][int(turn < 0)]
     kind = int(abs(motion).argmax())
     return pairs[kind][int(motion[kind] < 0)]
 
@@ -139,7 +145,12 @@ def test_a_clip_is_what_was_drawn_and_its_list_says_which(digits):
 
 def test_sentences_say_what_is_to_be_seen(cache_dir):
     datamodule = made(
-        MovingCaptions, cache_dir, size=64, tokenizer=TokenizerOptions(kind="word"), num_train=120
+        MovingCaptions,
+        cache_dir,
+        max_digits=2,
+        size=64,
+        tokenizer=TokenizerOptions(kind="word"),
+        num_train=120,
     )
     assert isinstance(datamodule.spec.target, TokenSide)
     texts = {datamodule.draw("train", number)[1] for number in range(120)}
@@ -160,6 +171,7 @@ def test_digits_of_a_sentence_stay_in_the_picture(number, cache_dir):
         transform=ClipTransform(),
         batching=PaddedBatches(batch_size=2),
         tokenizer=TokenizerOptions(kind="word"),
+        max_digits=2,
         size=64,
     )
     frames, text = datamodule.draw("train", number)
@@ -177,6 +189,11 @@ def test_digits_of_a_sentence_stay_in_the_picture(number, cache_dir):
         (MovingDigits, {"size": 47}, r"data\.size=47"),
         (MovingDigits, {"size": 30}, r"data\.size=30"),
         (MovingCaptions, {}, r"tokenizer=none"),
+        (
+            MovingCaptions,
+            {"tokenizer": TokenizerOptions(kind="word"), "max_digits": 3},
+            r"data\.max_digits=3",
+        ),
         (
             MovingCaptions,
             {"tokenizer": TokenizerOptions(kind="bpe", bpe_dropout=0.1)},

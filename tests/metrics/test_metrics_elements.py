@@ -10,7 +10,14 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from seqloom.metrics.elements import ClassScores, MeanLoss, NumberScores, StepScores, perplexity
+from seqloom.metrics.elements import (
+    ClassScores,
+    MeanLoss,
+    NumberScores,
+    StepScores,
+    VideoScores,
+    perplexity,
+)
 from seqloom.sequences import Padded
 
 STEP_NAMES = ("perplexity", "bits_per_token", "accuracy", "exact_match")
@@ -77,6 +84,33 @@ def test_it_is_the_f1_of_scikit_learn() -> None:
     scores.update(torch.tensor(0.0), 50, predicted, target)
     expected = sklearn.f1_score(target, predicted, average="macro", zero_division=0)
     assert scores.compute()["f1"] == pytest.approx(expected)
+
+
+def test_frames_are_counted_beside_clips() -> None:
+    predicted, target = random_classes()
+    of_frames = predicted.roll(1)
+    scores = VideoScores(num_classes=5, has_frame_answers=True)
+    assert scores.names == ("accuracy", "f1", "frame_accuracy")
+    plain = ClassScores(num_classes=5)
+    for rows in (slice(0, 13), slice(13, 50)):
+        count = len(target[rows])
+        scores.update(torch.tensor(0.5 * count), count, predicted[rows], target[rows])
+        scores.update_frames(of_frames[rows], target[rows])
+        plain.update(torch.tensor(0.5 * count), count, predicted[rows], target[rows])
+    right = int((of_frames == target).sum())
+    assert scores.compute() == {**plain.compute(), "frame_accuracy": right / 50}
+    scores.reset()
+    scores.update(torch.tensor(1.0), 2, target[:2], target[:2])
+    scores.update_frames(target[:2], target[:2])
+    assert scores.compute()["frame_accuracy"] == 1.0
+
+
+def test_without_a_classifier_of_frames_its_score_is_not_told() -> None:
+    predicted, target = random_classes()
+    scores = VideoScores(num_classes=5, has_frame_answers=False)
+    scores.update(torch.tensor(1.0), 50, predicted, target)
+    assert scores.names == ("accuracy", "f1")
+    assert set(scores.compute()) == {"loss", "accuracy", "f1"}
 
 
 def test_numbers() -> None:

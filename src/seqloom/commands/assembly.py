@@ -136,7 +136,7 @@ def build_trainer(
     with trainer_errors():
         return Trainer(
             **{str(name): value for name, value in limits.items()},
-            strategy=cfg.strategy.name,
+            strategy=_strategy(cfg),
             precision=precision_name,
             deterministic=cfg.deterministic,
             logger=loggers,
@@ -148,6 +148,15 @@ def build_trainer(
             # Our samplers divide batches over ranks; Lightning would divide single examples.
             use_distributed_sampler=False,
         )
+
+
+def _strategy(cfg: DictConfig) -> str:
+    """Lightning's name of the strategy. Where a front begins to learn in the middle of a run, DDP
+    must look each time which parameters have a gradient."""
+    is_staged = bool(OmegaConf.select(cfg, "learner.front.unfreeze_at_epoch"))
+    if is_staged and cfg.trainer.devices != 1:
+        return "ddp_find_unused_parameters_true"
+    return str(cfg.strategy.name)
 
 
 @contextmanager

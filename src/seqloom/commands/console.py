@@ -19,6 +19,7 @@ IDLE_WARNINGS = (
     r".*isinstance\(treespec, LeafSpec\)",  # its own use of torch
     r".*does not have many workers",  # one process is fast enough for ids from a buffer
     r"It is recommended to use .*sync_dist=True",  # what is logged is computed over all ranks
+    r"Found .* module\(s\) in eval mode",  # a frozen front is
     r".*smaller than the logging interval",  # the end of each validation is logged in any case
 )
 

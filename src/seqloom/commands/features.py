@@ -82,7 +82,7 @@ def _chances(side: VideoSide) -> Iterator[tuple[str, str]]:
     if transform.crop_scale is not None:
         bounds = ",".join(map(str, transform.crop_scale))
         yield f"data.transform.crop_scale=[{bounds}]", "data.transform.crop_scale=null"
-    for name in ("flip", "brightness", "contrast", "saturation"):
+    for name in ("flip", "invert", "brightness", "contrast", "saturation"):
         if getattr(transform, name):
             yield f"data.transform.{name}={getattr(transform, name)}", f"data.transform.{name}=0"
 

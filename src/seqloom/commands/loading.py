@@ -34,6 +34,8 @@ from seqloom.strategies.precision import Precision
 SWAPPABLE = ("data", "batching", "decoding", "precision")
 # Groups that shape the weights: what a checkpoint was trained by is what it must be used by.
 SHAPING = ("frames", "model", "cell", "stack", "attention", "output", "tokenizer")
+# A group that a run does not have at all, as one of before there was the group.
+ABSENT: dict[str, Any] = {"_target_": None}
 # Settings of those groups that do not: they act while training, or give the same numbers.
 SHAPELESS = (
     "dropout",
@@ -139,7 +141,7 @@ def check_shape(cfg: DictConfig, checkpoint: Path, state: dict[str, Any]) -> Non
     trained = state["hyper_parameters"]["config"]
     asked = plain_values(cfg)
     for group in SHAPING:
-        if _shape(_mapping(asked, group)) != _shape(_mapping(trained, group)):
+        if _shape(_mapping(asked, group) or ABSENT) != _shape(_mapping(trained, group) or ABSENT):
             raise ConfigError(
                 group,
                 f"config.yaml or an override asks for another one than {checkpoint} was trained by",

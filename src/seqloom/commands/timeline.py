@@ -104,8 +104,15 @@ def timeline(
         carries: what `can_watch` says of the learner.
 
     A moment comes as soon as its last frame is computed, so at most a piece of frames late.
-    Raises DataError for a clip that does not decode, after the moments before.
+    Raises DataError for a clip that does not decode, after the moments before, and ConfigError for
+    a transform that needs the whole clip.
     """
+    if side.transform.resize == "motion":
+        raise ConfigError(
+            "timeline=true",
+            "this run looks for what moves in the whole clip (data.transform.resize=motion)",
+            "leave timeline out",
+        )
     indices = playing(side.sampling, fps).choose(clip.times_s, None)
     due = deque(moments(clip.times_s[indices], every_s))
     pieces = _pieces(clip, indices, side, device)

@@ -129,7 +129,8 @@ class ClipReading(LightningModule):
         digest = hashlib.sha256()
         settings = (type(front).__name__, front.grid, front.motion, self.reads_maps)
         digest.update(repr((*settings, str(front.encoder))).encode())
-        for name, values in sorted(front.state_dict().items()):
+        colours = dict(front.named_buffers(recurse=False))  # in no state dict
+        for name, values in sorted({**front.state_dict(), **colours}.items()):
             digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
             digest.update(values.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()

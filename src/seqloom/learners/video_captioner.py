@@ -22,7 +22,7 @@ from seqloom.learners.encoder_decoder import EncoderDecoderLearner, Translator, 
 from seqloom.learners.optimization import OptimizerRecipe
 from seqloom.learners.schedules import Schedule
 from seqloom.learners.searching import Search
-from seqloom.topologies import EncoderDecoder, VideoCaptioner
+from seqloom.topologies import DelayedSequenceToSequence, EncoderDecoder, VideoCaptioner
 
 
 class VideoCaptionerLearner(ClipReading, EncoderDecoderLearner):
@@ -75,6 +75,8 @@ class VideoCaptionerLearner(ClipReading, EncoderDecoderLearner):
     def build_model(self, spec: DataSpec, model: TranslatorRecipe) -> Translator:
         """See `EncoderDecoderLearner.build_model`."""
         assert isinstance(spec.target, TokenSide)
+        if getattr(model, "func", None) is DelayedSequenceToSequence:  # it would not be built
+            raise _cannot_read_clips(DelayedSequenceToSequence)
         frames = self._frames()
         translator = model(
             source_size=frames.feature_size,
@@ -83,9 +85,7 @@ class VideoCaptionerLearner(ClipReading, EncoderDecoderLearner):
             shared_vocabulary=False,
         )
         if not isinstance(translator, EncoderDecoder):
-            raise ConfigError(
-                f"model={type(translator).__name__}", "it cannot read clips", "use encoder_decoder"
-            )
+            raise _cannot_read_clips(type(translator))
         return VideoCaptioner(frames=frames, translator=translator)
 
     def source_pieces(self, text: str, values: Tensor, num_steps: int) -> list[str]:
@@ -98,3 +98,9 @@ class VideoCaptionerLearner(ClipReading, EncoderDecoderLearner):
         """The clips at the paths `texts` as the model sees them; no classes."""
         seen = [self.clips.read(text) for text in texts]
         return [ClipEvidence(times, clip, (), torch.zeros(len(clip), 0)) for times, clip in seen]
+
+
+def _cannot_read_clips(model: type) -> ConfigError:
+    return ConfigError(
+        f"model._target_={model.__name__}", "it cannot read clips", "use model=encoder_decoder"
+    )

@@ -96,7 +96,7 @@ class VideoClassifierLearner(ClipReading, Learner):
             return loss
         beside = F.cross_entropy(frame_logits.float(), target, reduction="sum")
         # Adds its gradient and not its value: what is told is the classifier's own loss.
-        return TokenLoss(loss.loss + beside - beside.detach(), loss.nll, loss.num_tokens)
+        return TokenLoss(loss.loss + (beside - beside.detach()), loss.nll, loss.num_tokens)
 
     def evaluate(self, batch: Batch, batch_idx: int, split: Split) -> list[Prediction]:
         source, target = _sides(batch)
@@ -176,7 +176,8 @@ class VideoClassifierLearner(ClipReading, Learner):
         for frames in chunks:
             with torch.autocast(self.device.type, enabled=False):
                 readouts, before = self.model.advance(frames.to(self.device), before)
-                yield self.model.output.logits(readouts).softmax(dim=-1).cpu()
+                found = self.model.output.logits(readouts).softmax(dim=-1).cpu()
+            yield found  # outside, so that the caller's own autocast is as it was
 
     def _logits(self, clips: Padded) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):

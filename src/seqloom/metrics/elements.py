@@ -147,7 +147,7 @@ class VideoScores(ClassScores):
     def compute(self) -> dict[str, float]:
         scores = super().compute()
         if "frame_accuracy" in self.names:
-            scores["frame_accuracy"] = float(self.num_frame_right / self.num_elements)
+            scores["frame_accuracy"] = float(self.num_frame_right.double() / self.num_elements)
         return scores
 
 

@@ -246,6 +246,7 @@ class FrameAverage(nn.Module):
 
     def advance(self, frames: Tensor, before: Watched | None) -> tuple[Tensor, Watched]:
         """See `VideoClassifier.advance`."""
+        self.check_forward()
         features = features_of_next(self, frames, before)
         outputs = self.outputs(features).values.squeeze(0)
         pooled, handed_on = self.pooling.running(outputs, None if before is None else before.pooled)

@@ -33,7 +33,7 @@ class Experiment:
     data: Any = MISSING
     tokenizer: Any = MISSING
     batching: Any = MISSING
-    frames: Any = MISSING
+    frames: Any = None  # configs of runs from before there were clips do not have it
     model: Any = MISSING
     cell: Any = MISSING
     unrolling: Any = MISSING

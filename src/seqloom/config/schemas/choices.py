@@ -60,6 +60,7 @@ class Resize(StrEnum):
 
     crop = "crop"
     stretch = "stretch"
+    motion = "motion"
 
 
 # What becomes of an example that cannot be read; a class body cannot name `raise`.

@@ -128,6 +128,7 @@ class ClipTransform(Target):
     resize: Resize = MISSING
     crop_scale: list[float] | None = MISSING
     flip: float = MISSING
+    invert: float = MISSING
     brightness: float = MISSING
     contrast: float = MISSING
     saturation: float = MISSING
@@ -187,6 +188,7 @@ class MovingDigits(Video):
 
 @dataclass
 class MovingCaptions(MovingDigits):
+    max_digits: int = MISSING
     tokenizer: Any = II("tokenizer")
 
 

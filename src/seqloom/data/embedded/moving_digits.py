@@ -1,9 +1,9 @@
 """Clips of handwritten digits that move, rendered and encoded: the class is in the motion alone.
 
-Eight motions in four pairs, each the other's reversal in time: left and right, up and down, turning
-clockwise and counterclockwise, growing and shrinking. A clip of the second of a pair is drawn like
-one of the first and its path is walked backwards, so places, sizes, angles and brightness are
-distributed alike for both: a bag of frames can tell the pair, never its member, and gets at most
+Eight motions in four pairs, each the other's reversal in time: left and right, up and down, round
+in a circle clockwise and counterclockwise, growing and shrinking. A clip of the second of a pair
+is drawn like one of the first and its path is walked backwards, so places, sizes and brightness
+are distributed alike for both: a bag of frames can tell the pair, never its member, and gets at most
 half of the clips right. Frames are encoded one by one with a fixed quantiser (H.264 without
 prediction between frames), as a codec that looks back would leave the order of time in the quality
 of frames. A second motion or a second digit is for sentences (`moving_sentences`).
@@ -77,10 +77,12 @@ def draw_path(
         still * rng.uniform(begin + reach, end - reach)
         for begin, end in ((left, right), (top, bottom))
     )
-    turn = rng.uniform(np.pi / 2, 1.5 * np.pi)
-    angle = (
-        turn * steps + rng.uniform(0, 2 * np.pi) if kind == 2 else still * rng.uniform(-0.3, 0.3)
-    )
+    angle = still * rng.uniform(-0.3, 0.3)
+    if kind == 2:
+        radius = (room / 2 - reach) * rng.uniform(0.8, 1.0)
+        around = rng.uniform(0, 2 * np.pi) + rng.uniform(0.75, 1.75) * np.pi * steps
+        x = (left + right) / 2 + radius * np.cos(around)  # clockwise: rows go down
+        y = (top + bottom) / 2 + radius * np.sin(around)
     if kind < 2:
         begin, end = (left, right) if kind == 0 else (top, bottom)
         span = end - begin - 2 * reach

@@ -26,25 +26,27 @@ VERBS = {
     "right": "moves to the right",
     "up": "moves up",
     "down": "moves down",
-    "clockwise": "turns clockwise",
-    "counterclockwise": "turns counterclockwise",
+    "clockwise": "circles clockwise",
+    "counterclockwise": "circles counterclockwise",
     "growing": "grows",
     "shrinking": "shrinks",
 }
-KINDS = ("alone", "twice", "at once", "in turn")
+KINDS = {1: ("alone", "twice"), 2: ("alone", "twice", "at once", "in turn")}
 PLACES = ("at the top", "at the bottom")
 
 
 def moving_sentence(
-    digits: np.ndarray, labels: np.ndarray, *, size: int, rng: np.random.Generator
+    digits: np.ndarray, labels: np.ndarray, *, max_digits: int, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, str]:
     """uint8 [T, size, size, 3] and its sentence, in words with spaces between.
 
     Args:
         digits: [N, 8, 8] in 0..1.
         labels: [N] which digit each is.
+        max_digits: 1 or 2 in a clip.
     """
-    kind = KINDS[rng.integers(len(KINDS))]
+    kinds = KINDS[max_digits]
+    kind = kinds[rng.integers(len(kinds))]
     motions = [MOTIONS[number] for number in rng.integers(len(MOTIONS), size=2)]
     rows = rng.integers(len(digits), size=2)
     shown = [digits[row] for row in rows]

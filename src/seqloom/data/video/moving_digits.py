@@ -29,7 +29,7 @@ from seqloom.data.video.sampling import FrameSampling
 from seqloom.data.video.transforms import ClipTransform
 from seqloom.errors import ConfigError
 
-FORMAT = 1  # of the made clips; raise it when they change
+FORMAT = 2  # of the made clips; raise it when they change
 LIST = "clips.csv"
 MIN_SIZE = 32
 NUM_EXAMPLES = {"train": 1200, "val": 200, "test": 300}
@@ -107,8 +107,12 @@ class MovingDigits(VideoData):
         return {"made": self._made_key(split)}
 
     def _made_key(self, split: str) -> str:
-        parts = (FORMAT, self.kind, split, self.seed, self._number(split), self.size)
+        parts = (FORMAT, *self._kind(), split, self.seed, self._number(split), self.size)
         return cache.fingerprint_of({"parts": parts})
+
+    def _kind(self) -> tuple[object, ...]:
+        """What clips are made, beside their number and size."""
+        return (self.kind,)
 
     def _number(self, split: str) -> int:
         return self.num_examples[split] or NUM_EXAMPLES[split]
@@ -140,13 +144,57 @@ class MovingDigits(VideoData):
 class MovingCaptions(MovingDigits):
     """One or two digits that move, and a sentence that says how; see `embedded.moving_sentences`.
 
-    The arguments are those of `MovingDigits`.
+    Args:
+        max_digits: 1 or 2 in a clip.
+
+    The others are those of `MovingDigits`.
     """
 
     has_text = True
     kind = "moving_captions"
 
+    def __init__(
+        self,
+        *,
+        sampling: FrameSampling,
+        transform: ClipTransform,
+        batching: Batching,
+        max_digits: int = 1,
+        size: int = 48,
+        on_error: str = "raise",
+        tokenizer: TokenizerOptions | None = None,
+        num_train: int | None = None,
+        num_val: int | None = None,
+        num_test: int | None = None,
+        seed: int = 1,
+        num_workers: int = 0,
+        cache_dir: str | None = None,
+        vocabulary_dir: Path | None = None,
+    ) -> None:
+        super().__init__(
+            sampling=sampling,
+            transform=transform,
+            batching=batching,
+            size=size,
+            on_error=on_error,
+            tokenizer=tokenizer,
+            num_train=num_train,
+            num_val=num_val,
+            num_test=num_test,
+            seed=seed,
+            num_workers=num_workers,
+            cache_dir=cache_dir,
+            vocabulary_dir=vocabulary_dir,
+        )
+        if max_digits not in (1, 2):
+            raise ConfigError(f"data.max_digits={max_digits}", "is not known", "write 1 or 2")
+        self.max_digits = max_digits
+
     def draw(self, split: str, number: int) -> tuple[np.ndarray, str]:
         """See `MovingDigits.draw`."""
         images, labels = self._digits(split)
-        return moving_sentence(images, labels, size=self.size, rng=self._rng(split, number))
+        rng = self._rng(split, number)
+        return moving_sentence(images, labels, max_digits=self.max_digits, size=self.size, rng=rng)
+
+    def _kind(self) -> tuple[object, ...]:
+        return (self.kind, self.max_digits)

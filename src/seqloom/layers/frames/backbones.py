@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.errors import ConfigError, DataError
-from seqloom.layers.frames.front import FrameFront, VolumeFront
+from seqloom.layers.frames.front import DEVIATION, MEAN, Colour, FrameFront, VolumeFront
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,20 @@ FRAME_FAMILIES = (
     "regnet",
 )
 VOLUME_FAMILIES = ("r3d_18", "mc3_18", "r2plus1d_18")
+# Networks whose published weights were trained with other colours than ImageNet's. Inception brings
+# frames to them in a first step that is cut off here.
+_HALVES: tuple[Colour, Colour] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_KINETICS: tuple[Colour, Colour] = (
+    (0.43216, 0.394666, 0.37645),
+    (0.22803, 0.22145, 0.216989),
+)
+COLOURS = {
+    "inception_v3": _HALVES,
+    "efficientnet_v2_l": _HALVES,
+    **dict.fromkeys(VOLUME_FAMILIES, _KINETICS),
+}
+# Of the classifiers that are cut off, in the names of a file's weights.
+HEADS = ("fc.", "classifier.", "AuxLogits.")
 
 
 class TorchvisionFrames(FrameFront):
@@ -70,6 +84,7 @@ class TorchvisionFrames(FrameFront):
             checkpointed=checkpointed,
         )
         self.name, self.weights = name, weights
+        self.use_colours(*COLOURS.get(name, (MEAN, DEVIATION)))
         if motion == "both":
             widen_first(encoder)
 
@@ -110,6 +125,7 @@ class TorchvisionVolumes(VolumeFront):
             checkpointed=checkpointed,
         )
         self.name, self.weights = name, weights
+        self.use_colours(*COLOURS.get(name, (MEAN, DEVIATION)))
         if motion == "both":
             widen_first(encoder)
 
@@ -121,15 +137,18 @@ class TorchvisionVolumes(VolumeFront):
 def trunk(name: str, families: tuple[str, ...]) -> nn.Sequential:
     """The network `name` with random weights, up to its last pooling. Raises ConfigError for one
     that torchvision does not have."""
-    from torchvision import models
-
     try:
-        with warnings.catch_warnings():  # of how a later version will draw first weights
-            warnings.simplefilter("ignore", FutureWarning)
-            model = models.get_model(name, weights=None)
+        return cut(_network(name))
     except ValueError:
         raise _unknown(name, families) from None
-    return cut(model)
+
+
+def _network(name: str) -> nn.Module:
+    from torchvision import models
+
+    with warnings.catch_warnings():  # of how a later version will draw first weights
+        warnings.simplefilter("ignore", FutureWarning)
+        return models.get_model(name, weights=None)
 
 
 def cut(model: nn.Module) -> nn.Sequential:
@@ -159,7 +178,7 @@ def load_weights(encoder: nn.Module, name: str, weights: str | None) -> None:
         _log.info("frames.name=%s: random first weights", name)
         return
     if Path(weights).expanduser().is_file():
-        model = models.get_model(name, weights=None)
+        model = _network(name)
         _load_file(model, Path(weights).expanduser(), name)
     else:
         try:
@@ -207,12 +226,23 @@ def _first_convolution(encoder: nn.Module) -> nn.Conv2d | nn.Conv3d:
 def _load_file(model: nn.Module, path: Path, name: str) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        missing, unknown = model.load_state_dict(state, strict=False)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, TypeError) as error:
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # A head may be for other classes than torchvision's; it is cut off, so it need not fit.
+        trained = {key: value for key, value in state.items() if not key.startswith(HEADS)}
+        missing, unknown = model.load_state_dict(trained, strict=False)
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        OSError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        # The first line of torch's own message says nothing where shapes differ; the last one does.
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        why = lines[-1].strip() if "state_dict" in lines[0] else lines[0]
         raise DataError(str(path), f"is no state dict of {name} ({why})", "name another") from None
-    head = ("fc.", "classifier.", "AuxLogits.")
-    lacking = [key for key in (*missing, *unknown) if not key.startswith(head)]
+    lacking = [key for key in (*missing, *unknown) if not key.startswith(HEADS)]
     if lacking:
         raise DataError(
             str(path),

@@ -7,7 +7,8 @@ so it takes clips of equal length together. Either way no statistic of a normali
 padded frame, and a clip's features do not depend on what it was padded with. What comes out is a
 map [F, h, w] a step, averaged over a grid of `grid` x `grid` fields where a vector is wanted.
 
-Frames arrive as bytes and are normalised here, with the mean and deviation of ImageNet's colours.
+Frames arrive as bytes and are normalised here, with the mean and deviation of ImageNet's colours
+unless the encoder's weights were trained with others (`use_colours`).
 `motion` adds what changed since the frame before (Wang et al. 2016 call it RGB difference). A
 frozen front stays in evaluation mode and computes without gradients. The price of chunks: batch
 normalisation in training mode sees a chunk, not the batch.
@@ -29,6 +30,7 @@ from seqloom.errors import ConfigError
 from seqloom.sequences import Padded
 
 MOTIONS = ("none", "difference", "both")
+Colour = tuple[float, float, float]
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # A difference of two neighbouring frames is small; this gives it about the size of a frame.
 DIFFERENCE_SCALE = 4.0
@@ -82,7 +84,12 @@ class ClipFront(nn.Module):
         self.max_frames, self.checkpointed = max_frames, checkpointed
         self.feature_size = num_channels * grid * grid
         self.frozen = False
-        for name, numbers in (("mean", MEAN), ("deviation", DEVIATION)):
+        self.use_colours(MEAN, DEVIATION)
+
+    def use_colours(self, mean: Colour, deviation: Colour) -> None:
+        """Frames are normalised with these from now on, red, green, blue, of a scale of 0..1. For
+        constructors: a checkpoint does not hold them."""
+        for name, numbers in (("mean", mean), ("deviation", deviation)):
             self.register_buffer(name, torch.tensor(numbers)[:, None, None], persistent=False)
 
     def load_pretrained(self) -> None:
@@ -173,7 +180,9 @@ class FrameFront(ClipFront):
         mask = clips.mask()
         frames = clips.values.flatten(0, 1) if clips.is_full else clips.values[mask]
         before = _indices_before(clips.lengths).to(frames.device)
-        chunks = torch.arange(len(frames), device=frames.device).split(self.max_frames)
+        # Chunks of about equal size: a batch normalisation in training must not meet a lone frame.
+        num_chunks = max(1, -(-len(frames) // self.max_frames))
+        chunks = torch.arange(len(frames), device=frames.device).tensor_split(num_chunks)
         encoded = torch.cat(
             [
                 self.reduced(
