@@ -120,9 +120,9 @@ def test_cached_features_change_nothing(settings: tuple[str, ...], tmp_path: Pat
 def test_what_changes_cannot_be_cached(settings: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the front learns"):
         run(settings, tmp_path / "a", "learner.front.features=cached")
+    changing = ("learner.front.features=cached", "data.transform.flip=0.5")
     with pytest.raises(ConfigError, match=r"data\.transform\.flip=0\.5"):
-        cached = "learner.front.features=cached"
-        run(settings, tmp_path / "b", *FROZEN, cached, "data.transform.flip=0.5")
+        run(settings, tmp_path / "b", *FROZEN, *changing)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from seqloom.data.batching import PaddedBatches
 from seqloom.data.embedded.moving_digits import MOTIONS, draw_path
-from seqloom.data.embedded.moving_sentences import NAMES, VERBS
+from seqloom.data.embedded.moving_sentences import COLOURS, NAMES, VERBS
 from seqloom.data.spec import ClassSide, TokenSide
 from seqloom.data.tokenizers import TokenizerOptions
 from seqloom.data.video.moving_digits import MovingCaptions, MovingDigits
@@ -143,10 +143,12 @@ def test_a_clip_is_what_was_drawn_and_its_list_says_which(digits):
     assert rows[6] == [path.name, motion]
 
 
-def test_sentences_say_what_is_to_be_seen(cache_dir):
+@pytest.mark.parametrize(("named_by", "names"), [("colour", COLOURS), ("digit", NAMES)])
+def test_sentences_say_what_is_to_be_seen(cache_dir, named_by, names):
     datamodule = made(
         MovingCaptions,
         cache_dir,
+        named_by=named_by,
         max_digits=2,
         size=64,
         tokenizer=TokenizerOptions(kind="word"),
@@ -155,7 +157,7 @@ def test_sentences_say_what_is_to_be_seen(cache_dir):
     assert isinstance(datamodule.spec.target, TokenSide)
     texts = {datamodule.draw("train", number)[1] for number in range(120)}
     words = set(" ".join(texts).split())
-    assert words >= {*NAMES, *" ".join(VERBS.values()).split(), "while", "then", "top", "bottom"}
+    assert words >= {*names, *" ".join(VERBS.values()).split(), "while", "then", "top", "bottom"}
     for source, target in examples(datamodule, "val"):
         assert source.shape == (12, 3, 48, 48)
         assert target[-1] == 2

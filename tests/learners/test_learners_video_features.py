@@ -260,9 +260,12 @@ def test_attention_is_told_over_moments_of_the_clip(tmp_path: Path, kind: Any, s
 
 def test_attention_over_fewer_steps_than_frames_keeps_their_times(tmp_path: Path) -> None:
     learner = make_captioner(frames=volumes_recipe()).eval()
-    (one,) = learner.attention_maps([written(tmp_path / "clip", 17)])
-    assert one["input_pieces"] == ["0.00 s", "0.20 s", "0.44 s"]
-    assert all(len(row) == 3 for row in one["weights"])
+    paths = [written(tmp_path / "long", 17), written(tmp_path / "short", 4)]
+    long, short = learner.attention_maps(paths)
+    assert long["input_pieces"] == ["0.00 s", "0.20 s", "0.44 s"]
+    assert all(len(row) == 3 for row in long["weights"])
+    assert short["input_pieces"] == ["0.00 s"], "one step, and none of the longer clip's"
+    assert all(row == [1.0] for row in short["weights"])
 
 
 def test_a_captioner_shows_the_clip_without_classes(tmp_path: Path) -> None:
@@ -323,7 +326,7 @@ def test_what_does_not_fit_is_refused(
 
 def test_a_captioner_needs_an_encoder_and_a_decoder() -> None:
     model = partial(DelayedSequenceToSequence, delay=None, embedding_size=8, tie="none", **PARTS)
-    with pytest.raises(ConfigError, match="DelayedSequenceToSequence.*model=encoder_decoder"):
+    with pytest.raises(ConfigError, match=r"DelayedSequenceToSequence.*model=encoder_decoder"):
         make_captioner(model=model)
 
 

@@ -88,6 +88,14 @@ class VideoCaptionerLearner(ClipReading, EncoderDecoderLearner):
             raise _cannot_read_clips(type(translator))
         return VideoCaptioner(frames=frames, translator=translator)
 
+    def attention_maps(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """See `EncoderDecoderLearner.attention_maps`. Clip by clip: a front may give fewer steps
+        than frames, and beside a longer clip its padding would be told as moments."""
+        maps: list[dict[str, Any]] = []
+        for text in texts:
+            maps += super().attention_maps([text])
+        return maps
+
     def source_pieces(self, text: str, values: Tensor, num_steps: int) -> list[str]:
         """See `EncoderDecoderLearner.source_pieces`: the moments of the clip, in seconds."""
         times_s, _ = self.clips.read(text)

@@ -75,6 +75,13 @@ class OfficialSplits(StrEnum):
     kinetics = "kinetics"
 
 
+class NamedBy(StrEnum):
+    """How a sentence names a moving digit."""
+
+    colour = "colour"
+    digit = "digit"
+
+
 class Tie(StrEnum):
     """Which embeddings share one matrix."""
 

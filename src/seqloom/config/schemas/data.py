@@ -9,6 +9,7 @@ from omegaconf import II, MISSING
 
 from seqloom.config.schemas.choices import (
     FrameChoice,
+    NamedBy,
     Normalization,
     OfficialSplits,
     OnError,
@@ -188,6 +189,7 @@ class MovingDigits(Video):
 
 @dataclass
 class MovingCaptions(MovingDigits):
+    named_by: NamedBy = MISSING
     max_digits: int = MISSING
     tokenizer: Any = II("tokenizer")
 

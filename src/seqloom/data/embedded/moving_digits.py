@@ -3,8 +3,8 @@
 Eight motions in four pairs, each the other's reversal in time: left and right, up and down, round
 in a circle clockwise and counterclockwise, growing and shrinking. A clip of the second of a pair
 is drawn like one of the first and its path is walked backwards, so places, sizes and brightness
-are distributed alike for both: a bag of frames can tell the pair, never its member, and gets at most
-half of the clips right. Frames are encoded one by one with a fixed quantiser (H.264 without
+are distributed alike for both: a bag of frames can tell the pair, never its member, and gets at
+most half of the clips right. Frames are encoded one by one with a fixed quantiser (H.264 without
 prediction between frames), as a codec that looks back would leave the order of time in the quality
 of frames. A second motion or a second digit is for sentences (`moving_sentences`).
 The price: the digits are the 1797 of scikit-learn, so those of the same writer are in all splits.
@@ -131,15 +131,23 @@ def background(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     return coarse
 
 
+def bright_colour(rng: np.random.Generator) -> np.ndarray:
+    """[3] float32, red, green and blue in 0..255."""
+    return rng.uniform(150, 255, size=3).astype(np.float32)
+
+
 def paint(
-    layers: list[np.ndarray], *, height: int, width: int, rng: np.random.Generator
+    layers: list[tuple[np.ndarray, np.ndarray]],
+    *,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """uint8 [T, height, width, 3]: layers of ink (each [T, height, width], at least one), each in a
-    bright colour of its own, over a dark texture, with noise anew in each frame.
+    """uint8 [T, height, width, 3]: layers of ink (each [T, height, width] and its colour [3], at
+    least one) over a dark texture, with noise anew in each frame.
     """
     picture = background(height, width, rng)[None]
-    for cover in layers:
-        colour = rng.uniform(150, 255, size=3).astype(np.float32)
+    for cover, colour in layers:
         ink = cover[..., None]
         picture = picture * (1 - ink) + colour * ink
     noise = rng.standard_normal(picture.shape, dtype=np.float32) * NOISE
@@ -163,7 +171,8 @@ def moving_digit(
         layers.insert(
             0, cover_of(digits[rng.integers(len(digits))], place, height=size, width=size)
         )
-    return paint(layers, height=size, width=size, rng=rng)
+    coloured = [(layer, bright_colour(rng)) for layer in layers]
+    return paint(coloured, height=size, width=size, rng=rng)
 
 
 def encode_clip(frames: np.ndarray, path: Path) -> None:

@@ -1,8 +1,9 @@
 """Clips of one or two moving digits, each with the sentence that says what happens in it.
 
-The digits' names, their motions, and whether these come at once or one after the other are all
-needed for the sentence, and nothing else is: of two digits the one in the upper half is named first
-when they move at once, and the one that moves first otherwise. The order of two motions, and the
+A digit is named by its colour, which a small network learns in a minute, or by its number, which
+takes one that reads digits. The names, the motions, and whether these come at once or one after
+the other are all needed for the sentence, and nothing else is: of two digits the one in the upper
+half is named first when they move at once, and the one that moves first otherwise. The order of two motions, and the
 motion itself, are in the order of the frames alone (`moving_digits`).
 """
 
@@ -15,6 +16,7 @@ from seqloom.data.embedded.moving_digits import (
     MIN_FRAMES,
     MOTIONS,
     Path2D,
+    bright_colour,
     cover_of,
     draw_path,
     paint,
@@ -31,18 +33,34 @@ VERBS = {
     "growing": "grows",
     "shrinking": "shrinks",
 }
+COLOURS = {
+    "red": (235, 60, 60),
+    "green": (70, 220, 80),
+    "blue": (80, 110, 250),
+    "yellow": (240, 220, 60),
+    "pink": (245, 120, 210),
+    "white": (240, 240, 240),
+}
+NAMED_BY = ("colour", "digit")
 KINDS = {1: ("alone", "twice"), 2: ("alone", "twice", "at once", "in turn")}
 PLACES = ("at the top", "at the bottom")
 
 
 def moving_sentence(
-    digits: np.ndarray, labels: np.ndarray, *, max_digits: int, size: int, rng: np.random.Generator
+    digits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    named_by: str,
+    max_digits: int,
+    size: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, str]:
     """uint8 [T, size, size, 3] and its sentence, in words with spaces between.
 
     Args:
         digits: [N, 8, 8] in 0..1.
         labels: [N] which digit each is.
+        named_by: `colour` or `digit`.
         max_digits: 1 or 2 in a clip.
     """
     kinds = KINDS[max_digits]
@@ -50,10 +68,16 @@ def moving_sentence(
     motions = [MOTIONS[number] for number in rng.integers(len(MOTIONS), size=2)]
     rows = rng.integers(len(digits), size=2)
     shown = [digits[row] for row in rows]
-    names = [f"the digit {NAMES[labels[row]]}" for row in rows]
+    if named_by == "colour":
+        chosen = rng.permutation(len(COLOURS))[:2]
+        names = [f"the {list(COLOURS)[number]} digit" for number in chosen]
+        colours = [np.float32([*COLOURS.values()][number]) for number in chosen]
+    else:
+        names = [f"the digit {NAMES[labels[row]]}" for row in rows]
+        colours = [bright_colour(rng) for _ in rows]
     if kind in ("alone", "twice"):
         path, text = _one(motions[: 1 + (kind == "twice")], size=size, rng=rng)
-        return _painted([(shown[0], path)], size, rng), f"{names[0]} {text}"
+        return _painted([(shown[0], path, colours[0])], size, rng), f"{names[0]} {text}"
     upper_first = kind == "at once" or rng.random() < 0.5
     paths = _two(motions, at_once=kind == "at once", upper_first=upper_first, size=size, rng=rng)
     places = PLACES if upper_first else PLACES[::-1]
@@ -62,7 +86,7 @@ def moving_sentence(
         for place, name, motion in zip(places, names, motions, strict=True)
     ]
     word = "while" if kind == "at once" else "and then"
-    frames = _painted(list(zip(shown, paths, strict=True)), size, rng)
+    frames = _painted(list(zip(shown, paths, colours, strict=True)), size, rng)
     return frames, f"{said[0]} {word} {said[1]}"
 
 
@@ -142,7 +166,9 @@ def _length(rng: np.random.Generator) -> int:
 
 
 def _painted(
-    shown: list[tuple[np.ndarray, Path2D]], size: int, rng: np.random.Generator
+    shown: list[tuple[np.ndarray, Path2D, np.ndarray]], size: int, rng: np.random.Generator
 ) -> np.ndarray:
-    layers = [cover_of(digit, path, height=size, width=size) for digit, path in shown]
+    layers = [
+        (cover_of(digit, path, height=size, width=size), colour) for digit, path, colour in shown
+    ]
     return paint(layers, height=size, width=size, rng=rng)

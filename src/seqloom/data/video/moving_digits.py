@@ -20,7 +20,7 @@ from seqloom.data import cache
 from seqloom.data.batching import Batching
 from seqloom.data.embedded.digits import HIGHEST, digits
 from seqloom.data.embedded.moving_digits import MOTIONS, encode_clip, moving_digit
-from seqloom.data.embedded.moving_sentences import moving_sentence
+from seqloom.data.embedded.moving_sentences import NAMED_BY, moving_sentence
 from seqloom.data.module import SPLITS
 from seqloom.data.tokenizers import TokenizerOptions
 from seqloom.data.video.clips import Clip
@@ -145,6 +145,7 @@ class MovingCaptions(MovingDigits):
     """One or two digits that move, and a sentence that says how; see `embedded.moving_sentences`.
 
     Args:
+        named_by: how a sentence names a digit, `colour` or `digit`.
         max_digits: 1 or 2 in a clip.
 
     The others are those of `MovingDigits`.
@@ -159,6 +160,7 @@ class MovingCaptions(MovingDigits):
         sampling: FrameSampling,
         transform: ClipTransform,
         batching: Batching,
+        named_by: str = "colour",
         max_digits: int = 1,
         size: int = 48,
         on_error: str = "raise",
@@ -188,13 +190,24 @@ class MovingCaptions(MovingDigits):
         )
         if max_digits not in (1, 2):
             raise ConfigError(f"data.max_digits={max_digits}", "is not known", "write 1 or 2")
-        self.max_digits = max_digits
+        if named_by not in NAMED_BY:
+            raise ConfigError(
+                f"data.named_by={named_by}", "is not known", f"use {' or '.join(NAMED_BY)}"
+            )
+        self.named_by, self.max_digits = named_by, max_digits
 
     def draw(self, split: str, number: int) -> tuple[np.ndarray, str]:
         """See `MovingDigits.draw`."""
         images, labels = self._digits(split)
         rng = self._rng(split, number)
-        return moving_sentence(images, labels, max_digits=self.max_digits, size=self.size, rng=rng)
+        return moving_sentence(
+            images,
+            labels,
+            named_by=self.named_by,
+            max_digits=self.max_digits,
+            size=self.size,
+            rng=rng,
+        )
 
     def _kind(self) -> tuple[object, ...]:
-        return (self.kind, self.max_digits)
+        return (self.kind, self.named_by, self.max_digits)
