@@ -3,8 +3,8 @@
 A digit is named by its colour, which a small network learns in a minute, or by its number, which
 takes one that reads digits. The names, the motions, and whether these come at once or one after
 the other are all needed for the sentence, and nothing else is: of two digits the one in the upper
-half is named first when they move at once, and the one that moves first otherwise. The order of two motions, and the
-motion itself, are in the order of the frames alone (`moving_digits`).
+half is named first when they move at once, and the one that moves first otherwise. The order of
+two motions, and the motion itself, are in the order of the frames alone (`moving_digits`).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def moving_sentence(
     if named_by == "colour":
         chosen = rng.permutation(len(COLOURS))[:2]
         names = [f"the {list(COLOURS)[number]} digit" for number in chosen]
-        colours = [np.float32([*COLOURS.values()][number]) for number in chosen]
+        colours = [np.array([*COLOURS.values()][number], dtype=np.float32) for number in chosen]
     else:
         names = [f"the digit {NAMES[labels[row]]}" for row in rows]
         colours = [bright_colour(rng) for _ in rows]
