@@ -175,7 +175,8 @@ def test_what_a_head_reads_is_what_the_front_gives(tmp_path: Path, name: str) ->
     with torch.no_grad():
         model((clips.values[0, :1] / 255 - mean) / deviation)
         found = front(clips).values[0, :1]
-    torch.testing.assert_close(found, read[0], rtol=1e-3, atol=1e-4)
+    size = read[0].abs().max()  # random networks may answer in tiny numbers
+    torch.testing.assert_close(found / size, read[0] / size, rtol=1e-3, atol=1e-4)
 
 
 def test_colours_are_those_that_weights_were_trained_with() -> None:
@@ -190,15 +191,19 @@ def test_colours_are_those_that_weights_were_trained_with() -> None:
 
 
 def test_a_file_of_volumes(tmp_path: Path) -> None:
-    from torchvision.models.video import r3d_18
+    from torchvision.models.video import R3D_18_Weights, r3d_18
 
     model = saved(r3d_18(weights=None), tmp_path / "weights.pt")
     front = front_of("r3d_18", weights=str(tmp_path / "weights.pt")).eval()
     front.load_pretrained()
     clips, read = clips_of([9], 16), []
     model.fc.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    colours = R3D_18_Weights.DEFAULT.transforms()
+    mean, deviation = (
+        torch.tensor(numbers).reshape(3, 1, 1) for numbers in (colours.mean, colours.std)
+    )
     with torch.no_grad():
-        model(front.normalized(clips.values[:, :9]).transpose(1, 2))
+        model(((clips.values[:, :9] / 255 - mean) / deviation).transpose(1, 2))
         found = front(clips)
     assert found.lengths.tolist() == [2]  # a step for about eight frames
     torch.testing.assert_close(found.values.mean(dim=1), read[0], rtol=1e-4, atol=1e-5)

@@ -77,10 +77,11 @@ def test_running_stays_exact_over_many_steps(kind: str) -> None:
     pooling = Pooling(kind=kind, size=3)
     row = torch.randn(20_000, 3) + 100.0
     before = None
-    for chunk in row.split(1000):
-        pooled, before = pooling.running(chunk, before)
+    with torch.no_grad():
+        for chunk in row.split(2):
+            pooled, before = pooling.running(chunk, before)
     whole = pooling.double()(Padded(row[None].double(), torch.tensor([len(row)])), row[-1:])
-    torch.testing.assert_close(pooled[-1].double(), whole[0].detach(), rtol=1e-6, atol=0.0)
+    torch.testing.assert_close(pooled[-1].double(), whole[0].detach(), rtol=3e-7, atol=0.0)
 
 
 def test_running_attention_does_not_overflow() -> None:

@@ -116,6 +116,10 @@ class Learner(LightningModule, ABC):
         clips. Expects evaluation mode."""
         return []
 
+    def clipped_apart(self) -> list[nn.Parameter]:
+        """Parameters whose gradient is clipped by itself, so that it leaves no trace in others'."""
+        return []
+
     def divisor(self, batch: Batch, loss: TokenLoss) -> int:
         """What an update's gradient is divided by: elements, unless a learner says otherwise."""
         return loss.num_tokens
@@ -141,7 +145,12 @@ class Learner(LightningModule, ABC):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         factor, loss = self.update_sums.take(self.trainer)
-        norm = scale_and_clip(self.parameters(), factor, gradient_clip_val)
+        apart = self.clipped_apart()
+        known = {id(parameter) for parameter in apart}
+        others = (parameter for parameter in self.parameters() if id(parameter) not in known)
+        norm = scale_and_clip(others, factor, gradient_clip_val)
+        if apart:
+            scale_and_clip(apart, factor, gradient_clip_val)
         self.log("train/loss", loss)
         self.log("train/gradient_norm", norm)
         self.log("train/lr", optimizer.param_groups[0]["lr"])

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqloom.data.batch import Batch
@@ -125,6 +125,11 @@ class VideoClassifierLearner(ClipReading, Learner):
             )
             for row, (best,) in enumerate(ranked_classes(self.classes, logits, 1))
         ]
+
+    def clipped_apart(self) -> list[nn.Parameter]:
+        """See `Learner.clipped_apart`: the classifier of single frames."""
+        layer = getattr(self.model, "frame_output", None)
+        return [] if layer is None else list(layer.parameters())
 
     @torch.inference_mode()
     def answer(self, texts: Sequence[str], num_best: int = 1) -> list[list[Answer]]:
