@@ -218,6 +218,20 @@ def test_the_classifier_of_frames_changes_nothing_but_itself() -> None:
         torch.testing.assert_close(parameter.grad, found[name], rtol=1e-4, atol=1e-6)
 
 
+def test_the_classifier_of_frames_leaves_no_trace_in_the_clipped_norm() -> None:
+    """With it and without it, all other weights go the same way, also where gradients are cut."""
+    learners = [make_learner(), make_learner()]
+    assert learners[1].model.frame_output is not None
+    learners[1].model.frame_output.requires_grad_(False)
+    for learner in learners:
+        torch.manual_seed(1)  # of dropout
+        fit(learner, [make_batch()] * 2, gradient_clip_val=0.05)
+    for (name, one), (_, other) in zip(
+        *(learner.model.named_parameters() for learner in learners), strict=True
+    ):
+        assert torch.equal(one, other) != name.startswith("frame_output"), name
+
+
 @pytest.mark.parametrize("motion", ["none", "both"])
 def test_scores_are_those_of_a_loop_over_clips(motion: str) -> None:
     learner = make_learner(frames=front_recipe(motion=motion))

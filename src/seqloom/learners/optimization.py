@@ -150,8 +150,10 @@ def scale_and_clip(parameters: Iterable[Tensor], factor: float, max_norm: float 
     returns that norm."""
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = nn.utils.get_total_norm(grads) * factor
+    if not grads:
+        return norm
     scale = torch.tensor(factor, device=norm.device)
     if max_norm:
         scale = scale * (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(grads, scale.to(grads[0].dtype) if grads else scale)
+    torch._foreach_mul_(grads, scale.to(grads[0].dtype))
     return norm
