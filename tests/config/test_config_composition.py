@@ -41,9 +41,17 @@ PARTS = {
 NEEDED = {("cell", "user"): ["cell.file=my_cell.py", "cell.name=MyCell"]}
 
 
+# The task of options whose keys others do not have.
+TASK_OF = {
+    ("model", "video_classifier"): "video_classification",
+    ("model", "frame_average"): "video_classification",
+}
+
+
 @functools.cache
 def composed(group: str, option: str) -> DictConfig:
-    chosen = [] if group in ("task", "experiment") else ["task=translation"]
+    task = TASK_OF.get((group, option), "translation")
+    chosen = [] if group in ("task", "experiment") else [f"task={task}"]
     return compose_config([*chosen, f"{group}={option}", *NEEDED.get((group, option), [])])
 
 

@@ -65,7 +65,8 @@ def moving_sentence(
     """
     kinds = KINDS[max_digits]
     kind = kinds[rng.integers(len(kinds))]
-    motions = [MOTIONS[number] for number in rng.integers(len(MOTIONS), size=2)]
+    # Two that differ: nobody can tell one long move from two short ones.
+    motions = [MOTIONS[number] for number in rng.permutation(len(MOTIONS))[:2]]
     rows = rng.integers(len(digits), size=2)
     shown = [digits[row] for row in rows]
     if named_by == "colour":

@@ -29,7 +29,7 @@ from seqloom.data.video.sampling import FrameSampling
 from seqloom.data.video.transforms import ClipTransform
 from seqloom.errors import ConfigError
 
-FORMAT = 2  # of the made clips; raise it when they change
+FORMAT = 3  # of the made clips; raise it when they change
 LIST = "clips.csv"
 MIN_SIZE = 32
 NUM_EXAMPLES = {"train": 1200, "val": 200, "test": 300}
