@@ -8,7 +8,8 @@ parts of a frame, so large frames ask for more blocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import nn
 
@@ -40,16 +41,10 @@ class SmallFrames(FrameFront):
         max_frames: int,
         checkpointed: bool,
     ) -> None:
-        check_blocks(channels, norm)
-        blocks: list[nn.Module] = []
-        before = FRAME_CHANNELS.get(motion, 3)
-        for number in channels:
-            convolution = nn.Conv2d(before, number, 3, stride=2, padding=1, bias=norm == "none")
-            blocks += [convolution, _norm(norm, number, nn.BatchNorm2d), nn.ReLU()]
-            before = number
+        convolution = partial(nn.Conv2d, kernel_size=3, stride=2, padding=1)
         super().__init__(
-            encoder=nn.Sequential(*blocks),
-            num_channels=before,
+            encoder=blocks(channels, norm, motion, convolution, nn.BatchNorm2d),
+            num_channels=channels[-1],
             grid=grid,
             motion=motion,
             max_frames=max_frames,
@@ -78,18 +73,10 @@ class SmallVolumes(VolumeFront):
         max_frames: int,
         checkpointed: bool,
     ) -> None:
-        check_blocks(channels, norm)
-        blocks: list[nn.Module] = []
-        before = FRAME_CHANNELS.get(motion, 3)
-        for number in channels:
-            convolution = nn.Conv3d(
-                before, number, 3, stride=(1, 2, 2), padding=1, bias=norm == "none"
-            )
-            blocks += [convolution, _norm(norm, number, nn.BatchNorm3d), nn.ReLU()]
-            before = number
+        convolution = partial(nn.Conv3d, kernel_size=3, stride=(1, 2, 2), padding=1)
         super().__init__(
-            encoder=nn.Sequential(*blocks),
-            num_channels=before,
+            encoder=blocks(channels, norm, motion, convolution, nn.BatchNorm3d),
+            num_channels=channels[-1],
             grid=grid,
             motion=motion,
             max_frames=max_frames,
@@ -97,14 +84,33 @@ class SmallVolumes(VolumeFront):
         )
 
 
-def check_blocks(channels: Sequence[int], norm: str) -> None:
-    """Raises ConfigError for no block, a block without channels, an unknown normalisation."""
+def blocks(
+    channels: Sequence[int],
+    norm: str,
+    motion: str,
+    convolution: Callable[..., nn.Module],
+    batch_norm: type[nn.Module],
+) -> nn.Sequential:
+    """A block for each number of `channels`; the first sees what `motion` gives.
+
+    Raises ConfigError for no block, a block without channels, an unknown normalisation.
+    """
     if not channels or min(channels) < 1:
         raise ConfigError(
             f"frames.channels={list(channels)}", "no block of channels", "write [32, 64, 128]"
         )
     if norm not in NORMS:
         raise ConfigError(f"frames.norm={norm}", "unknown", f"use {', '.join(NORMS)}")
+    layers: list[nn.Module] = []
+    before = FRAME_CHANNELS.get(motion, 3)
+    for number in channels:
+        layers += [
+            convolution(before, number, bias=norm == "none"),
+            _norm(norm, number, batch_norm),
+            nn.ReLU(),
+        ]
+        before = number
+    return nn.Sequential(*layers)
 
 
 def _norm(norm: str, num_channels: int, batch_norm: type[nn.Module]) -> nn.Module:
