@@ -136,6 +136,35 @@ def test_what_has_no_next_words_says_so(run_of: RunOf, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("task", "model", "use"),
+    [
+        ("translation", "sequence_to_vector", "model=encoder_decoder or plain"),
+        ("parity", "vector_to_sequence", "model=sequence_to_vector"),
+        ("reverse", "sequence_to_vector", "model=sequence_to_sequence"),
+        ("text_generation", "sequence_to_vector", "model=vector_to_sequence"),
+        ("video_classification", "sequence_to_vector", "model=video_classifier or frame_average"),
+        ("video_captioning", "sequence_to_vector", "model=encoder_decoder"),
+    ],
+)
+def test_a_model_of_another_shape_is_refused(
+    task: str, model: str, use: str, tmp_path: Path
+) -> None:
+    sizes = ("data.num_train=16", "data.num_val=4", "data.num_test=4")
+    settings = [f"task={task}", f"model={model}", "logger=csv", *sizes]
+    if task == "translation":
+        settings.append("tokenizer.vocab_size=300")
+    with pytest.raises(ConfigError, match=use):
+        train(plain(compose_config([*settings, f"run_dir={tmp_path / 'r'}"])))
+
+
+def test_clips_need_a_front(tmp_path: Path) -> None:
+    sizes = ("data.num_train=16", "data.num_val=4", "data.num_test=4")
+    settings = ["task=video_classification", "frames=none", "logger=csv", *sizes]
+    with pytest.raises(ConfigError, match="frames=none"):
+        train(plain(compose_config([*settings, f"run_dir={tmp_path / 'r'}"])))
+
+
 def test_every_task_is_listed_with_what_it_reads(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.name for line in tasks()] == TASKS
     out = capsys.readouterr().out

@@ -24,7 +24,14 @@ from seqloom.learners.optimization import OptimizerRecipe, progress
 from seqloom.learners.schedules import Schedule
 from seqloom.learners.searching import Search, find
 from seqloom.learners.sequence_outputs import sequence_loss
-from seqloom.learners.sides import check_output, input_texts, read, size_of, target_texts
+from seqloom.learners.sides import (
+    check_model,
+    check_output,
+    input_texts,
+    read,
+    size_of,
+    target_texts,
+)
 from seqloom.metrics.prediction import Prediction
 from seqloom.metrics.translation import TranslationScores
 from seqloom.sequences import EOS_ID
@@ -107,6 +114,7 @@ class EncoderDecoderLearner(Learner):
             raise ConfigError(
                 "learner=encoder_decoder", "this data is not text to text", "use the task's learner"
             )
+        check_model(model, {"encoder_decoder": EncoderDecoder, "plain": DelayedSequenceToSequence})
         return model(
             source_size=spec.source.vocab_size,
             reads_ids=True,

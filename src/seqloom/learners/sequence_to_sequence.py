@@ -32,6 +32,7 @@ from seqloom.learners.sequence_outputs import (
     sequence_loss,
 )
 from seqloom.learners.sides import (
+    check_model,
     check_output,
     has_ids,
     input_texts,
@@ -82,6 +83,7 @@ class SequenceToSequenceLearner(Learner):
         config: dict[str, Any],
     ) -> None:
         is_language_model = spec.shared_vocabulary and isinstance(spec.source, TokenSide)
+        check_model(model, {"sequence_to_sequence": SequenceToSequence})
         built = model(
             source_size=size_of(spec.source),
             reads_ids=has_ids(spec.source),

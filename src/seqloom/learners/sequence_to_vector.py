@@ -22,6 +22,7 @@ from seqloom.learners.class_answers import ranked_classes
 from seqloom.learners.optimization import OptimizerRecipe
 from seqloom.learners.schedules import Schedule
 from seqloom.learners.sides import (
+    check_model,
     check_output,
     has_ids,
     input_texts,
@@ -65,6 +66,7 @@ class SequenceToVectorLearner(Learner):
         label_smoothing: float,
         config: dict[str, Any],
     ) -> None:
+        check_model(model, {"sequence_to_vector": SequenceToVector})
         built = model(
             source_size=size_of(spec.source),
             reads_ids=has_ids(spec.source),

@@ -7,7 +7,8 @@ A single value for each example is a sequence of one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,23 @@ def size_of(side: Side) -> int:
     if isinstance(side, VideoSide):
         raise ConfigError("learner", "it cannot read clips", "use the task's learner and model")
     return side.size if isinstance(side, FeatureSide) else side.vocab_size
+
+
+def check_model(recipe: Callable[..., nn.Module], fitting: dict[str, type[nn.Module]]) -> None:
+    """Raises ConfigError for the recipe of a model that the learner cannot train.
+
+    Args:
+        fitting: the classes that it can, by their options of `model`.
+    """
+    kind: object = recipe
+    while isinstance(kind, functools.partial):
+        kind = kind.func
+    if isinstance(kind, type) and not issubclass(kind, tuple(fitting.values())):
+        raise ConfigError(
+            f"model._target_={kind.__name__}",
+            "this task's learner cannot train it",
+            f"use model={' or '.join(fitting)}",
+        )
 
 
 def check_output(

@@ -25,6 +25,7 @@ from seqloom.learners.searching import Search, find
 from seqloom.learners.sequence_outputs import predicted_sequence, sequence_loss
 from seqloom.learners.sides import (
     as_sequences,
+    check_model,
     check_output,
     has_ids,
     input_texts,
@@ -76,6 +77,7 @@ class VectorToSequenceLearner(Learner):
             raise ConfigError(
                 "learner=vector_to_sequence", "this data has no text as target", "use another task"
             )
+        check_model(model, {"vector_to_sequence": VectorToSequence})
         built = model(
             source_size=size_of(spec.source),
             reads_ids=has_ids(spec.source),

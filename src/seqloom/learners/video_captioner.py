@@ -15,14 +15,15 @@ from torch import Tensor
 
 from seqloom.data.spec import DataSpec, TokenSide, VideoSide
 from seqloom.errors import ConfigError
-from seqloom.layers.frames import FrontRecipe
+from seqloom.layers.frames import FrontRecipe, front_of
 from seqloom.learners.answers import ClipEvidence
 from seqloom.learners.clip_reading import ClipReading, FrontTraining
 from seqloom.learners.encoder_decoder import EncoderDecoderLearner, Translator, TranslatorRecipe
 from seqloom.learners.optimization import OptimizerRecipe
 from seqloom.learners.schedules import Schedule
 from seqloom.learners.searching import Search
-from seqloom.topologies import DelayedSequenceToSequence, EncoderDecoder, VideoCaptioner
+from seqloom.learners.sides import check_model
+from seqloom.topologies import EncoderDecoder, VideoCaptioner
 
 
 class VideoCaptionerLearner(ClipReading, EncoderDecoderLearner):
@@ -43,7 +44,7 @@ class VideoCaptionerLearner(ClipReading, EncoderDecoderLearner):
         *,
         spec: DataSpec,
         model: TranslatorRecipe,
-        frames: FrontRecipe,
+        frames: FrontRecipe | None,
         front: FrontTraining,
         optimizer: OptimizerRecipe,
         scheduler: Schedule,
@@ -75,17 +76,15 @@ class VideoCaptionerLearner(ClipReading, EncoderDecoderLearner):
     def build_model(self, spec: DataSpec, model: TranslatorRecipe) -> Translator:
         """See `EncoderDecoderLearner.build_model`."""
         assert isinstance(spec.target, TokenSide)
-        if getattr(model, "func", None) is DelayedSequenceToSequence:  # it would not be built
-            raise _cannot_read_clips(DelayedSequenceToSequence)
-        frames = self._frames()
+        check_model(model, {"encoder_decoder": EncoderDecoder})
+        frames = front_of(self._frames)
         translator = model(
             source_size=frames.feature_size,
             reads_ids=False,
             target_vocab_size=spec.target.vocab_size,
             shared_vocabulary=False,
         )
-        if not isinstance(translator, EncoderDecoder):
-            raise _cannot_read_clips(type(translator))
+        assert isinstance(translator, EncoderDecoder)
         return VideoCaptioner(frames=frames, translator=translator)
 
     def attention_maps(self, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -106,9 +105,3 @@ class VideoCaptionerLearner(ClipReading, EncoderDecoderLearner):
         """The clips at the paths `texts` as the model sees them; no classes."""
         seen = [self.clips.read(text) for text in texts]
         return [ClipEvidence(times, clip, (), torch.zeros(len(clip), 0)) for times, clip in seen]
-
-
-def _cannot_read_clips(model: type) -> ConfigError:
-    return ConfigError(
-        f"model._target_={model.__name__}", "it cannot read clips", "use model=encoder_decoder"
-    )

@@ -25,7 +25,7 @@ from seqloom.learners.class_answers import ranked_classes
 from seqloom.learners.clip_reading import ClipReading, FrontTraining
 from seqloom.learners.optimization import OptimizerRecipe
 from seqloom.learners.schedules import Schedule
-from seqloom.learners.sides import check_output, target_texts
+from seqloom.learners.sides import check_model, check_output, target_texts
 from seqloom.metrics.elements import VideoScores
 from seqloom.metrics.prediction import Prediction
 from seqloom.sequences import Padded
@@ -68,6 +68,7 @@ class VideoClassifierLearner(ClipReading, Learner):
                 "this data is not clips with classes",
                 "use the task's learner",
             )
+        check_model(model, {"video_classifier": VideoClassifier, "frame_average": FrameAverage})
         built = model(target_size=spec.target.vocab_size)
         check_output(built.output, spec.target)
         has_frames = getattr(built, "frame_output", None) is not None

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from seqloom.cells import State
 from seqloom.errors import ConfigError
 from seqloom.layers.dropout import SequenceDropout
-from seqloom.layers.frames import ClipFront, FrameFront, FrontRecipe
+from seqloom.layers.frames import FrameFront, FrontRecipe, front_of
 from seqloom.layers.outputs import OutputRecipe
 from seqloom.layers.pooling import Pooling
 from seqloom.layers.recurrent import CellRecipe, StackOptions, stack_of_layers
@@ -72,7 +72,7 @@ class VideoClassifier(nn.Module):
         self,
         *,
         target_size: int,
-        frames: FrontRecipe,
+        frames: FrontRecipe | None,
         feature_size: int,
         hidden_size: int,
         num_layers: int,
@@ -92,7 +92,7 @@ class VideoClassifier(nn.Module):
                 "two directions share it",
                 "set an even number or model.bidirectional=false",
             )
-        self.frames: ClipFront = frames()
+        self.frames = front_of(frames)
         self.dropout = SequenceDropout(probability=dropout, locked=locked_dropout)
         self.stack = stack_of_layers(
             feature_size,
@@ -210,13 +210,13 @@ class FrameAverage(nn.Module):
         self,
         *,
         target_size: int,
-        frames: FrontRecipe,
+        frames: FrontRecipe | None,
         hidden_size: int,
         dropout: float,
         output: OutputRecipe,
     ) -> None:
         super().__init__()
-        self.frames: ClipFront = frames()
+        self.frames = front_of(frames)
         self.dropout = SequenceDropout(probability=dropout, locked=True)
         self.hidden = nn.Linear(self.frames.feature_size, hidden_size)
         self.pooling = Pooling(kind="mean", size=hidden_size)

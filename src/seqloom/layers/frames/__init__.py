@@ -5,7 +5,13 @@
 """
 
 from seqloom.layers.frames.backbones import TorchvisionFrames, TorchvisionVolumes
-from seqloom.layers.frames.front import ClipFront, FrameFront, FrontRecipe, VolumeFront
+from seqloom.layers.frames.front import (
+    ClipFront,
+    FrameFront,
+    FrontRecipe,
+    VolumeFront,
+    front_of,
+)
 from seqloom.layers.frames.small import SmallFrames, SmallVolumes
 
 __all__ = [
@@ -17,4 +23,5 @@ __all__ = [
     "TorchvisionFrames",
     "TorchvisionVolumes",
     "VolumeFront",
+    "front_of",
 ]

@@ -42,6 +42,13 @@ class FrontRecipe(Protocol):
     def __call__(self) -> ClipFront: ...
 
 
+def front_of(recipe: FrontRecipe | None) -> ClipFront:
+    """The front that `frames=` gives. Raises ConfigError for none."""
+    if recipe is None:
+        raise ConfigError("frames=none", "clips need a front", "use frames=small_cnn")
+    return recipe()
+
+
 class ClipFront(nn.Module):
     """Clips to features.
 
