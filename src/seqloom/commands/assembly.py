@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,7 +27,7 @@ from seqloom.data.spec import DataSpec
 from seqloom.errors import ConfigError
 from seqloom.learners import Learner
 from seqloom.runs import RunFolder
-from seqloom.strategies import precision
+from seqloom.strategies import Setting, StrategyRecipe, precision
 from seqloom.tracking import CsvLogger
 from seqloom.tracking.checkpoints import AverageOptions, Checkpoint
 from seqloom.tracking.early_stopping import EarlyStopping
@@ -136,7 +137,7 @@ def build_trainer(
     with trainer_errors():
         return Trainer(
             **{str(name): value for name, value in limits.items()},
-            strategy=_strategy(cfg),
+            strategy=build_strategy(cfg),
             precision=precision_name,
             deterministic=cfg.deterministic,
             logger=loggers,
@@ -150,13 +151,30 @@ def build_trainer(
         )
 
 
-def _strategy(cfg: DictConfig) -> str:
-    """Lightning's name of the strategy. Where a front begins to learn in the middle of a run, DDP
-    must look each time which parameters have a gradient."""
-    is_staged = bool(OmegaConf.select(cfg, "learner.front.unfreeze_at_epoch"))
-    if is_staged and cfg.trainer.devices != 1:
-        return "ddp_find_unused_parameters_true"
-    return str(cfg.strategy.name)
+def build_strategy(cfg: DictConfig) -> Strategy | str:
+    """What spreads the run over devices; Lightning's own object, or its name for one."""
+    recipe: StrategyRecipe = build(cfg.strategy)
+    return recipe(setting=_setting(cfg))
+
+
+def _setting(cfg: DictConfig) -> Setting:
+    device, devices = main_device(cfg), str(cfg.trainer.devices)
+    if devices in ("auto", "-1"):
+        num_devices = torch.cuda.device_count() if device.type == "cuda" else 1
+    elif devices.isdigit() and int(devices) > 0:
+        num_devices = int(devices)
+    else:
+        raise ConfigError(
+            f"trainer.devices={devices}", "is no number of devices", "write 1 or more, or auto"
+        )
+    return Setting(
+        device=device,
+        num_devices=num_devices,
+        num_nodes=cfg.trainer.num_nodes,
+        num_accumulated=cfg.trainer.accumulate_grad_batches,
+        carries_state=str(cfg.batching._target_).endswith(".StreamBatches"),
+        has_idle_parameters=bool(OmegaConf.select(cfg, "learner.front.unfreeze_at_epoch")),
+    )
 
 
 @contextmanager

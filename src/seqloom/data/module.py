@@ -28,6 +28,7 @@ from seqloom.data.batching import (
     share_out,
 )
 from seqloom.data.loader import BatchSource, Loader, RowSource
+from seqloom.data.ranks import data_rank
 from seqloom.data.spec import DataSpec
 from seqloom.data.vocabulary import save_spec
 from seqloom.data.windows import Windowing
@@ -137,7 +138,8 @@ class SequenceData(LightningDataModule):
     def train_dataloader(self) -> Loader:
         """This rank's share of every epoch, the same number of batches on every rank."""
         if self._train_loader is None:
-            rank, world_size = self._place()
+            share = data_rank(self.trainer)
+            rank, world_size = share.rank, share.size
             sampler = WorldBatchSampler(
                 self.training_plan(world_size), rank=rank, world_size=world_size
             )
@@ -207,13 +209,9 @@ class SequenceData(LightningDataModule):
             return (SPLIT_OF_EVALUATION[function],)
         return SPLITS
 
-    def _place(self) -> tuple[int, int]:
-        return (
-            (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        )
-
     def _evaluation_loader(self, split: str) -> Loader:
-        rank, world_size = self._place()
+        share = data_rank(self.trainer)
+        rank, world_size = share.rank, share.size
         plan = self.evaluation_plan(split, world_size)
         sampler = WorldBatchSampler(lambda _: plan, rank=rank, world_size=world_size)
         return self._loader(split, sampler)

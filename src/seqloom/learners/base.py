@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -25,6 +26,7 @@ from seqloom.learners.answers import Answer, ClipEvidence
 from seqloom.learners.optimization import (
     OptimizerRecipe,
     OwnRate,
+    SpreadsGradients,
     UpdateSums,
     configure,
     scale_and_clip,
@@ -148,9 +150,13 @@ class Learner(LightningModule, ABC):
         apart = self.clipped_apart()
         known = {id(parameter) for parameter in apart}
         others = (parameter for parameter in self.parameters() if id(parameter) not in known)
-        norm = scale_and_clip(others, factor, gradient_clip_val)
+        strategy = self.trainer.strategy
+        clip = partial(scale_and_clip, factor=factor, max_norm=gradient_clip_val)
+        if isinstance(strategy, SpreadsGradients):
+            clip = partial(clip, total_norm=strategy.total_norm)
+        norm = clip(others)
         if apart:
-            scale_and_clip(apart, factor, gradient_clip_val)
+            clip(apart)
         self.log("train/loss", loss)
         self.log("train/gradient_norm", norm)
         self.log("train/lr", optimizer.param_groups[0]["lr"])

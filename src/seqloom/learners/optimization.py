@@ -9,9 +9,9 @@ Lightning would average means, which weighs short batches up).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -145,11 +145,26 @@ class UpdateSums:
         return trainer.world_size / max(count, 1.0), torch.tensor(loss / max(num_tokens, 1.0))
 
 
-def scale_and_clip(parameters: Iterable[Tensor], factor: float, max_norm: float | None) -> Tensor:
+@runtime_checkable
+class SpreadsGradients(Protocol):
+    """A strategy under which one process, or one device, has not all of a gradient."""
+
+    def total_norm(self, grads: list[Tensor]) -> Tensor:
+        """The norm of the whole gradient, the same on every process that has a part of it. All of
+        them call this."""
+        ...
+
+
+def scale_and_clip(
+    parameters: Iterable[Tensor],
+    factor: float,
+    max_norm: float | None,
+    total_norm: Callable[[list[Tensor]], Tensor] = nn.utils.get_total_norm,
+) -> Tensor:
     """Multiplies gradients by `factor`, then clips their total norm at `max_norm`, in one pass;
     returns that norm."""
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(grads) * factor
+    norm = total_norm(grads) * factor
     if not grads:
         return norm
     scale = torch.tensor(factor, device=norm.device)

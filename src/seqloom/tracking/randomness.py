@@ -1,6 +1,6 @@
 """`Randomness`: every batch starts from its own seed, so that chance is a function of position.
 
-Dropout of the micro-batch at position p is drawn from (seed, p, rank): a resumed run draws what an
+Dropout of the micro-batch at position p is drawn from (seed, p, rank of its data): a resumed run draws what an
 undisturbed one draws and no generator's state has to be saved. Validation and test batches have
 seeds of their own, the same every time, and cannot disturb training. Price: about 0.1 ms a batch.
 Not covered: generators that a learner keeps itself.
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from seqloom.data.ranks import data_rank
 
 _TRAIN, _VALIDATION, _TEST = range(3)
 
@@ -32,7 +34,7 @@ class Randomness(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         position = trainer.fit_loop.total_batch_idx
-        seed_everything(self.seed, _TRAIN, position, trainer.global_rank)
+        seed_everything(self.seed, _TRAIN, position, data_rank(trainer).rank)
 
     def on_validation_batch_start(
         self,
@@ -42,7 +44,7 @@ class Randomness(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        seed_everything(self.seed, _VALIDATION, batch_idx, trainer.global_rank)
+        seed_everything(self.seed, _VALIDATION, batch_idx, data_rank(trainer).rank)
 
     def on_test_batch_start(
         self,
@@ -52,7 +54,7 @@ class Randomness(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        seed_everything(self.seed, _TEST, batch_idx, trainer.global_rank)
+        seed_everything(self.seed, _TEST, batch_idx, data_rank(trainer).rank)
 
 
 def seed_everything(*key: int) -> None:

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from seqloom.data.ranks import data_rank
 from seqloom.tracking.exact_resume import is_update
 
 
@@ -93,6 +94,7 @@ class Throughput(Callback):
             own = torch.tensor([counts[name] for name in names], dtype=torch.float64)
             summed = trainer.strategy.reduce(own.to(trainer.strategy.root_device), reduce_op="sum")
             assert isinstance(summed, Tensor)
+            summed /= data_rank(trainer).num_holders
             counts = Counter(dict(zip(names, map(int, summed.tolist()), strict=True)))
         self._total.update(counts)
         self._total_s += seconds

@@ -17,8 +17,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from seqloom.config.schemas import data, learning, model, running
-from seqloom.config.schemas.running import Callbacks, Precision, Strategy, Task, Trainer
+from seqloom.config.schemas import data, learning, model, running, spreading
+from seqloom.config.schemas.running import Callbacks, Precision, Task, Trainer
 
 
 @dataclass
@@ -45,12 +45,17 @@ class Experiment:
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     trainer: Trainer = field(default_factory=Trainer)
-    strategy: Strategy = field(default_factory=Strategy)
+    strategy: Any = MISSING
     precision: Precision = field(default_factory=Precision)
     logger: dict[str, Any] = field(default_factory=dict)
     callbacks: Callbacks = field(default_factory=Callbacks)
 
 
-SCHEMAS: dict[str, dict[str, type]] = {**data.SCHEMAS, **model.SCHEMAS, **learning.SCHEMAS}
+SCHEMAS: dict[str, dict[str, type]] = {
+    **data.SCHEMAS,
+    **model.SCHEMAS,
+    **learning.SCHEMAS,
+    **spreading.SCHEMAS,
+}
 
 LOGGERS = running.LOGGERS

@@ -207,13 +207,6 @@ class PrecisionName(StrEnum):
     auto = "auto"
 
 
-class StrategyName(StrEnum):
-    """How training is spread over devices."""
-
-    auto = "auto"
-    ddp = "ddp"
-
-
 class Averaged(StrEnum):
     """Which checkpoints are averaged."""
 

@@ -10,7 +10,6 @@ from seqloom.config.schemas.choices import (
     Averaged,
     Direction,
     PrecisionName,
-    StrategyName,
     WandbMode,
 )
 from seqloom.config.schemas.parts import Recipe
@@ -43,11 +42,6 @@ class Trainer:
     limit_train_batches: int | float | None = MISSING
     limit_val_batches: int | float | None = MISSING
     limit_test_batches: int | float | None = MISSING
-
-
-@dataclass
-class Strategy:
-    name: StrategyName = MISSING
 
 
 @dataclass

@@ -1,0 +1,22 @@
+"""Data parallel training: a process for each device, each with the whole model and its own batches.
+
+The idea: gradients of sums are averaged over processes, and the learner divides once by the tokens
+of all of them (`learners.optimization`), so N processes follow the curve of one. Buffers are never
+broadcast: no step of an evaluation waits for another process.
+"""
+
+from __future__ import annotations
+
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+
+from seqloom.strategies.setting import Setting
+
+
+def automatic(*, setting: Setting) -> Strategy | str:
+    """One process as it is; several as data parallel."""
+    return "auto" if setting.num_processes == 1 else data_parallel(setting=setting)
+
+
+def data_parallel(*, setting: Setting) -> Strategy:
+    """Lightning's DDP: NCCL on GPUs, gloo elsewhere."""
+    return DDPStrategy(find_unused_parameters=setting.has_idle_parameters, broadcast_buffers=False)
