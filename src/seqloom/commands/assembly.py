@@ -27,7 +27,7 @@ from seqloom.data.spec import DataSpec
 from seqloom.errors import ConfigError
 from seqloom.learners import Learner
 from seqloom.runs import RunFolder
-from seqloom.strategies import Setting, StrategyRecipe, precision
+from seqloom.strategies import Setting, StrategyOptions, precision
 from seqloom.tracking import CsvLogger
 from seqloom.tracking.checkpoints import AverageOptions, Checkpoint
 from seqloom.tracking.early_stopping import EarlyStopping
@@ -153,8 +153,8 @@ def build_trainer(
 
 def build_strategy(cfg: DictConfig) -> Strategy | str:
     """What spreads the run over devices; Lightning's own object, or its name for one."""
-    recipe: StrategyRecipe = build(cfg.strategy)
-    return recipe(setting=_setting(cfg))
+    options: StrategyOptions = build(cfg.strategy)
+    return options.for_run(_setting(cfg))
 
 
 def _setting(cfg: DictConfig) -> Setting:

@@ -7,16 +7,28 @@ broadcast: no step of an evaluation waits for another process.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from seqloom.strategies.setting import Setting
 
 
-def automatic(*, setting: Setting) -> Strategy | str:
-    """One process as it is; several as data parallel."""
-    return "auto" if setting.num_processes == 1 else data_parallel(setting=setting)
+@dataclass(frozen=True)
+class Automatic:
+    """One process as it is; several as data parallel, with its usual options."""
+
+    def for_run(self, setting: Setting) -> Strategy | str:
+        """See `StrategyOptions`."""
+        return "auto" if setting.num_processes == 1 else DataParallel().for_run(setting)
 
 
-def data_parallel(*, setting: Setting) -> Strategy:
+@dataclass(frozen=True)
+class DataParallel:
     """Lightning's DDP: NCCL on GPUs, gloo elsewhere."""
-    return DDPStrategy(find_unused_parameters=setting.has_idle_parameters, broadcast_buffers=False)
+
+    def for_run(self, setting: Setting) -> Strategy | str:
+        """See `StrategyOptions`."""
+        return DDPStrategy(
+            find_unused_parameters=setting.has_idle_parameters, broadcast_buffers=False
+        )

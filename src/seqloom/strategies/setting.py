@@ -1,7 +1,7 @@
 """What a run tells the strategy that spreads it, and what `strategy=` gives.
 
-The idea: a strategy is a recipe in the config, like an optimiser: its own options are in its YAML,
-and what only the rest of the run knows comes as one `Setting`. Each recipe refuses the settings
+The idea: a strategy's own options are in its YAML, and what only the rest of the run knows comes as
+one `Setting`. Each refuses the settings
 under which it would not compute what one process computes.
 """
 
@@ -43,10 +43,10 @@ class Setting:
         return self.num_devices * self.num_nodes
 
 
-class StrategyRecipe(Protocol):
+class StrategyOptions(Protocol):
     """What `strategy=` gives."""
 
-    def __call__(self, *, setting: Setting) -> Strategy | str:
+    def for_run(self, setting: Setting) -> Strategy | str:
         """A strategy for Lightning's Trainer, or its name.
 
         Raises ConfigError where it does not work here or not with this run.

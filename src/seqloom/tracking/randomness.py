@@ -1,9 +1,9 @@
 """`Randomness`: every batch starts from its own seed, so that chance is a function of position.
 
-Dropout of the micro-batch at position p is drawn from (seed, p, rank of its data): a resumed run draws what an
-undisturbed one draws and no generator's state has to be saved. Validation and test batches have
-seeds of their own, the same every time, and cannot disturb training. Price: about 0.1 ms a batch.
-Not covered: generators that a learner keeps itself.
+Dropout of the micro-batch at position p is drawn from (seed, p, rank of its data): a resumed run
+draws what an undisturbed one draws and no generator's state has to be saved. Validation and test
+batches have seeds of their own, the same every time, and cannot disturb training. Price: about
+0.1 ms a batch. Not covered: generators that a learner keeps itself.
 """
 
 from __future__ import annotations

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqloom.config.schemas.parts import Recipe
+from seqloom.config.schemas.parts import Target
 
 
 @dataclass
-class Automatic(Recipe):
+class Automatic(Target):
     pass
 
 
 @dataclass
-class DataParallel(Recipe):
+class DataParallel(Target):
     pass
 
 
