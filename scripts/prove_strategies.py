@@ -108,7 +108,8 @@ class Run:
         rows = read_metrics(folder / "metrics.csv")
         losses = [row["train/loss"] for row in rows if "train/loss" in row]
         state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
-        metrics = Summary.read(folder / "summary.json").metrics
+        found = Summary.read(folder / "summary.json").metrics
+        metrics = {name: value for name, value in found.items() if value is not None}
         return cls(np.array(losses), state["state_dict"], metrics)
 
     def difference(self, other: Run) -> float:

@@ -51,8 +51,26 @@ class Batch:
     def pin_memory(self) -> Batch:
         return replace(self, source=self.source.pin_memory(), target=self.target.pin_memory())
 
+    def select(self, rows: Tensor) -> Batch:
+        """Some examples: rows [N] (int64, on the CPU), in that order."""
+        chosen = rows.tolist()
+        return Batch(
+            self.index[rows],
+            _select(self.source, rows),
+            _select(self.target, rows),
+            tuple(self.source_text[row] for row in chosen) if self.source_text else (),
+            tuple(self.target_text[row] for row in chosen) if self.target_text else (),
+            None if self.continues is None else self.continues[rows],
+        )
+
     def pair(self) -> tuple[Padded, Padded]:
         """Both sides, of a problem with sequences on both."""
         assert isinstance(self.source, Padded)
         assert isinstance(self.target, Padded)
         return self.source, self.target
+
+
+def _select(values: Values, rows: Tensor) -> Values:
+    if isinstance(values, Padded):
+        return values.select(rows)
+    return values[rows.to(values.device)]

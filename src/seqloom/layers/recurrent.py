@@ -168,6 +168,31 @@ class RecurrentLayer(nn.Module):
         return [cell for cell in self.cells if isinstance(cell, Cell)]
 
 
+class LayerSchedule(Protocol):
+    """The order in which a stack runs its layers over sequences."""
+
+    def __call__(
+        self, stack: RecurrentStack, inputs: Padded, states: Sequence[State], side: Tensor | None
+    ) -> tuple[Padded, list[State]]:
+        """See `RecurrentStack.forward`."""
+        ...
+
+
+class LayerByLayer:
+    """Each layer over all steps, the lowest first."""
+
+    def __call__(
+        self, stack: RecurrentStack, inputs: Padded, states: Sequence[State], side: Tensor | None
+    ) -> tuple[Padded, list[State]]:
+        """See `LayerSchedule`."""
+        assert len(states) == len(stack.layers)
+        finals: list[State] = []
+        for place, state in enumerate(states):
+            inputs, final = stack.run_layer(place, inputs, state, side)
+            finals.append(final)
+        return inputs, finals
+
+
 class RecurrentStack(nn.Module):
     """Layers one above the other, with dropout between them. A stack of no layers gives its inputs
     back.
@@ -180,7 +205,12 @@ class RecurrentStack(nn.Module):
         side_size: C, features of the side input.
         num_below: how many layers of another stack lie below this one, whose outputs it reads; 0:
             its inputs come with their dropout already, and are not normalised.
+
+    Attributes:
+        schedule: the order in which layers are run; strategies set another.
     """
+
+    schedule: LayerSchedule = LayerByLayer()
 
     def __init__(
         self,
@@ -243,19 +273,21 @@ class RecurrentStack(nn.Module):
     ) -> tuple[Padded, list[State]]:
         """Inputs [B, T, I], a state a layer, side input [B, T, C] -> outputs of the top layer, zero
         on padding, and final states."""
-        finals: list[State] = []
-        numbered = enumerate(self._layers(), start=self.num_below + 1)
-        for (number, layer), state in zip(numbered, states, strict=True):
-            read = self._read(number, inputs.values, side)
-            outputs, final = layer(inputs.with_values(read), state)
-            connected = self._connect(number, layer, inputs.values, outputs.values)
-            if number == 1 and connected is not outputs.values:
-                # What comes from outside may be other than zero on padding.
-                inputs = inputs.with_values(connected).zeroed()
-            else:
-                inputs = inputs.with_values(connected)
-            finals.append(final)
-        return inputs, finals
+        return self.schedule(self, inputs, states, side)
+
+    def run_layer(
+        self, place: int, inputs: Padded, state: State, side: Tensor | None = None
+    ) -> tuple[Padded, State]:
+        """The layer at `place` (the lowest is 0) over what lies below it, [B, T, ...], with its
+        dropout, norm and connection; a `schedule` calls this."""
+        number, layer = self.num_below + 1 + place, self._layers()[place]
+        read = self._read(number, inputs.values, side)
+        outputs, final = layer(inputs.with_values(read), state)
+        connected = self._connect(number, layer, inputs.values, outputs.values)
+        if number == 1 and connected is not outputs.values:
+            # What comes from outside may be other than zero on padding.
+            return inputs.with_values(connected).zeroed(), final
+        return inputs.with_values(connected), final
 
     def step(
         self, inputs: Tensor, states: Sequence[State], side: Tensor | None = None

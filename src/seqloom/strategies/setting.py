@@ -28,6 +28,8 @@ class Setting:
         carries_state: the batches of a stream hand their states on.
         has_idle_parameters: in some updates some parameters have no gradient, since they begin to
             learn later.
+        keeps_average: an average of the weights is kept beside them, update by update.
+        follows_clock: the run ends by the clock.
     """
 
     device: torch.device
@@ -36,6 +38,8 @@ class Setting:
     num_accumulated: int = 1
     carries_state: bool = False
     has_idle_parameters: bool = False
+    keeps_average: bool = False
+    follows_clock: bool = False
 
     @property
     def num_processes(self) -> int:
@@ -81,4 +85,14 @@ def refuse_carried_state(strategy: str, setting: Setting) -> None:
             "batching=stream",
             f"strategy={strategy} cuts a batch, and states are handed on with whole ones",
             "write batching=windows, or strategy=ddp",
+        )
+
+
+def refuse_weight_average(strategy: str, setting: Setting) -> None:
+    """Raises ConfigError where an average of the weights is kept."""
+    if setting.keeps_average:
+        raise ConfigError(
+            "callbacks.ema_decay",
+            f"strategy={strategy} lets the weights of processes differ, whose average is none's",
+            "write callbacks.ema_decay=null, or strategy=ddp with plain communication",
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from omegaconf import MISSING
+
 from seqloom.config.schemas.parts import Target
 
 
@@ -14,7 +16,19 @@ class Automatic(Target):
 
 @dataclass
 class DataParallel(Target):
-    pass
+    communication: str = MISSING
+    powersgd_rank: int = MISSING
+    start_step: int = MISSING
+    average_every_n_steps: int = MISSING
+    bucket_size_mib: float = MISSING
+    static_graph: bool = MISSING
+    sparse_embeddings: bool = MISSING
+    timeout_s: float = MISSING
 
 
-SCHEMAS: dict[str, dict[str, type]] = {"strategy": {"auto": Automatic, "ddp": DataParallel}}
+@dataclass
+class AsyncSgd(Target):
+    timeout_s: float = MISSING
+
+
+SCHEMAS: dict[str, dict[str, type]] = {"strategy": {"auto": Automatic, "ddp": DataParallel, "async_sgd": AsyncSgd}}
