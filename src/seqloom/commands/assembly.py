@@ -174,7 +174,7 @@ def _setting(cfg: DictConfig) -> Setting:
         num_accumulated=cfg.trainer.accumulate_grad_batches,
         carries_state=str(cfg.batching._target_).endswith(".StreamBatches"),
         has_idle_parameters=bool(OmegaConf.select(cfg, "learner.front.unfreeze_at_epoch")),
-        keeps_average=cfg.callbacks.ema_decay is not None,
+        averages_weights=cfg.callbacks.ema_decay is not None,
         follows_clock=cfg.trainer.max_time is not None,
     )
 

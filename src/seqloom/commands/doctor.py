@@ -1,8 +1,9 @@
-"""`doctor`: what this machine can do, in a few seconds: memory, devices, precisions, loggers.
+"""`doctor`: what this machine can do, in some seconds: memory, devices, precisions, links,
+strategies, loggers.
 
-The one idea: nothing is assumed from a name; speeds are measured and precisions are tried with one
-step. Price: the measurements are short (a tenth of a second each), good to a factor, not to a
-percent. Reads no credentials.
+The one idea: nothing is assumed from a name; speeds are measured, precisions and strategies are
+tried with one step. Price: the measurements are short (a tenth of a second each), good to a factor,
+not to a percent, and two processes start for the strategies. Reads no credentials.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.pytorch.strategies import StrategyRegistry
 
 import seqloom
+from seqloom.commands import links, trials
 from seqloom.strategies import precision
 
 GIB = 1 << 30
@@ -35,6 +36,8 @@ def doctor() -> None:
 
 def report() -> dict[str, list[str]]:
     """The lines of every topic."""
+    found = devices()
+    between, tried = trials.lines()
     return {
         "seqloom": [
             f"{seqloom.__version__} on Python {platform.python_version()}, {platform.platform()}"
@@ -42,9 +45,11 @@ def report() -> dict[str, list[str]]:
         "packages": [", ".join(f"{name} {_version(name)}" for name in PACKAGES)],
         "processor": _processor(),
         "memory": [_memory()],
-        "devices": [line for device in devices() for line in _device(device)],
-        "precision": [line for device in devices() for line in _precisions(device)],
-        "strategies": _strategies(),
+        "devices": [line for device in found for line in _device(device)],
+        "precision": [line for device in found for line in _precisions(device)],
+        "backends": [_backends()],
+        "links": [*between, *links.copies(found)],
+        "strategies": ["auto: works", *tried, _placement(found)],
         "loggers": _loggers(),
         "folders": [_folder("outputs", Path.cwd()), _folder("cache", cache_folder())],
     }
@@ -107,19 +112,22 @@ def _precisions(device: torch.device) -> list[str]:
     return [*lines, f"{device}: precision=auto is {chosen.name} ({chosen.reason})"]
 
 
-def _strategies() -> list[str]:
+def _backends() -> str:
     if not torch.distributed.is_available():
-        return ["auto (one process); ddp needs a torch with distributed"]
-    backends = [
-        name
-        for name, there in (
-            ("gloo", torch.distributed.is_gloo_available()),
-            ("nccl", torch.distributed.is_nccl_available()),
-        )
-        if there
-    ]
-    ddp = f"ddp (over {' and '.join(backends)})" if "ddp" in StrategyRegistry else "no ddp"
-    return [f"auto (one process), {ddp}"]
+        return "none: torch has no distributed here"
+    found = {
+        "gloo": torch.distributed.is_gloo_available(),
+        "nccl": torch.distributed.is_nccl_available(),
+    }
+    return ", ".join(
+        f"{name}{'' if there else ': not in this torch'}" for name, there in found.items()
+    )
+
+
+def _placement(found: list[torch.device]) -> str:
+    if len(found) > 2:
+        return f"placement: one process, layers on {', '.join(map(str, found[1:]))}"
+    return "placement: one process; there are no two devices to place layers on, so no gain"
 
 
 def _loggers() -> list[str]:

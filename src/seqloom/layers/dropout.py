@@ -7,6 +7,9 @@ changes at each step. Price: a model that is trained step by step draws a mask a
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,11 +28,25 @@ class SequenceDropout(nn.Module):
         super().__init__()
         self.probability = probability
         self.locked = locked
+        self._keeps_mask = False
+        self._mask: Tensor | None = None
+
+    def for_slices(self) -> Self:
+        """This dropout for one batch of sequences that comes in slices of time: with `locked` the
+        mask drawn for the first slice is that of all."""
+        dropout = copy.copy(self)
+        dropout._keeps_mask = True
+        return dropout
 
     def forward(self, values: Tensor) -> Tensor:
         if not self.training or self.probability == 0:
             return values
         if not self.locked or values.ndim == 2:
             return F.dropout(values, self.probability)
+        if self._mask is not None:
+            return values * self._mask
         shape = (values.shape[0], 1, values.shape[2], *[1] * (values.ndim - 3))
-        return values * F.dropout(values.new_ones(shape), self.probability)
+        mask = F.dropout(values.new_ones(shape), self.probability)
+        if self._keeps_mask:
+            self._mask = mask
+        return values * mask

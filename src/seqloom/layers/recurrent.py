@@ -145,6 +145,13 @@ class RecurrentLayer(nn.Module):
         layer.noise = Noise()
         return layer
 
+    def for_rows(self, rows: Tensor) -> Self:
+        """This layer for rows [N] of the batch that its noise was drawn for, in the order given."""
+        layer = copy.copy(self)
+        cells = [cell.for_rows(rows) for cell in self._cells()]
+        layer._modules = {"cells": nn.ModuleList(cells)}
+        return layer
+
     def forward(self, inputs: Padded, state: State) -> tuple[Padded, State]:
         """Inputs [B, T, I, ...] and state -> outputs [B, T, output_size, ...], zero on padding,
         and the final state."""
@@ -208,9 +215,12 @@ class RecurrentStack(nn.Module):
 
     Attributes:
         schedule: the order in which layers are run; strategies set another.
+        devices: of each layer, where a strategy has put them on several; outputs and states are
+            then where they were made.
     """
 
     schedule: LayerSchedule = LayerByLayer()
+    devices: Sequence[torch.device] = ()
 
     def __init__(
         self,
@@ -268,6 +278,17 @@ class RecurrentStack(nn.Module):
         stack._modules = {**self._modules, "layers": nn.ModuleList(layers)}
         return stack
 
+    def for_slices(self, rows: Tensor) -> Self:
+        """This stack for rows [N] of the batch that its noise was drawn for, whose steps come in
+        slices of time: a locked dropout keeps its first mask, so each layer needs a copy of its
+        own."""
+        stack = copy.copy(self)
+        layers = [layer.for_rows(rows) for layer in self._layers()]
+        dropout = self.dropout.for_slices()
+        parts = {"layers": nn.ModuleList(layers), "dropout": dropout}
+        stack._modules = {**self._modules, **parts}
+        return stack
+
     def forward(
         self, inputs: Padded, states: Sequence[State], side: Tensor | None = None
     ) -> tuple[Padded, list[State]]:
@@ -281,6 +302,8 @@ class RecurrentStack(nn.Module):
         """The layer at `place` (the lowest is 0) over what lies below it, [B, T, ...], with its
         dropout, norm and connection; a `schedule` calls this."""
         number, layer = self.num_below + 1 + place, self._layers()[place]
+        values, state, side = self._beside(place, inputs.values, state, side)
+        inputs = inputs.with_values(values)
         read = self._read(number, inputs.values, side)
         outputs, final = layer(inputs.with_values(read), state)
         connected = self._connect(number, layer, inputs.values, outputs.values)
@@ -295,12 +318,23 @@ class RecurrentStack(nn.Module):
         """One step: [N, I], a state a layer, side input [N, C] -> [N, output_size] and the new
         states."""
         finals: list[State] = []
-        numbered = enumerate(self._layers(), start=self.num_below + 1)
-        for (number, layer), state in zip(numbered, states, strict=True):
+        for place, (layer, state) in enumerate(zip(self._layers(), states, strict=True)):
+            number = self.num_below + 1 + place
+            inputs, state, side = self._beside(place, inputs, state, side)
             outputs, final = layer.step(self._read(number, inputs, side), state)
             inputs = self._connect(number, layer, inputs, outputs)
             finals.append(final)
         return inputs, finals
+
+    def _beside(
+        self, place: int, below: Tensor, state: State, side: Tensor | None
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """What the layer at `place` takes, on its device."""
+        if not self.devices:
+            return below, state, side
+        device = self.devices[place]
+        state = tuple(part.to(device) for part in state)
+        return below.to(device), state, None if side is None else side.to(device)
 
     def _read(self, number: int, below: Tensor, side: Tensor | None) -> Tensor:
         """What layer `number` reads of `below`, and the side input beside it."""

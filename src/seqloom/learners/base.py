@@ -26,6 +26,7 @@ from seqloom.learners.answers import Answer, ClipEvidence
 from seqloom.learners.optimization import (
     OptimizerRecipe,
     OwnRate,
+    RunsBatches,
     SpreadsGradients,
     UpdateSums,
     configure,
@@ -134,7 +135,11 @@ class Learner(LightningModule, ABC):
     # Training
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.training_loss(batch)
+        strategy = self.trainer.strategy
+        if isinstance(strategy, RunsBatches):
+            loss = strategy.run_batch(self.training_loss, batch)
+        else:
+            loss = self.training_loss(batch)
         self.update_sums.add(loss, self.divisor(batch, loss))
         # A sum: `configure_gradient_clipping` divides by the update's count. Lightning divides by
         # the number of accumulated batches, which is undone here.

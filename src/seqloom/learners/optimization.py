@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 
+from seqloom.data.batch import Batch
 from seqloom.layers.outputs import TokenLoss
 from seqloom.learners.schedules import Plateau, Schedule
 
@@ -155,6 +156,16 @@ class SpreadsGradients(Protocol):
         ...
 
 
+@runtime_checkable
+class RunsBatches(Protocol):
+    """A strategy that runs a learner over parts of a batch, forward and back."""
+
+    def run_batch(self, loss: Callable[[Batch], TokenLoss], batch: Batch) -> TokenLoss:
+        """The sums of `loss` over `batch`, the same on every process. The strategy adds its own
+        gradients when that of the answer, whose `loss` is a leaf, is computed."""
+        ...
+
+
 def scale_and_clip(
     parameters: Iterable[Tensor],
     factor: float,
@@ -170,5 +181,7 @@ def scale_and_clip(
     scale = torch.tensor(factor, device=norm.device)
     if max_norm:
         scale = scale * (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(grads, scale.to(grads[0].dtype))
+    for device in {grad.device for grad in grads}:
+        here = [grad for grad in grads if grad.device == device]
+        torch._foreach_mul_(here, scale.to(device, here[0].dtype))
     return norm

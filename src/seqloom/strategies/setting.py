@@ -28,7 +28,7 @@ class Setting:
         carries_state: the batches of a stream hand their states on.
         has_idle_parameters: in some updates some parameters have no gradient, since they begin to
             learn later.
-        keeps_average: an average of the weights is kept beside them, update by update.
+        averages_weights: a moving average of the weights is kept beside them.
         follows_clock: the run ends by the clock.
     """
 
@@ -38,7 +38,7 @@ class Setting:
     num_accumulated: int = 1
     carries_state: bool = False
     has_idle_parameters: bool = False
-    keeps_average: bool = False
+    averages_weights: bool = False
     follows_clock: bool = False
 
     @property
@@ -90,7 +90,7 @@ def refuse_carried_state(strategy: str, setting: Setting) -> None:
 
 def refuse_weight_average(strategy: str, setting: Setting) -> None:
     """Raises ConfigError where an average of the weights is kept."""
-    if setting.keeps_average:
+    if setting.averages_weights:
         raise ConfigError(
             "callbacks.ema_decay",
             f"strategy={strategy} lets the weights of processes differ, whose average is none's",

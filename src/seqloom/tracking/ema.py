@@ -41,8 +41,11 @@ class WeightAverage(Callback):
             }
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        device = pl_module.device
-        self._average = {name: average.to(device) for name, average in self._average.items()}
+        # A strategy may have spread the parameters over several devices.
+        self._average = {
+            name: self._average[name].to(parameter.device)
+            for name, parameter in pl_module.named_parameters()
+        }
 
     def on_train_batch_end(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -31,4 +32,28 @@ class AsyncSgd(Target):
     timeout_s: float = MISSING
 
 
-SCHEMAS: dict[str, dict[str, type]] = {"strategy": {"auto": Automatic, "ddp": DataParallel, "async_sgd": AsyncSgd}}
+@dataclass
+class Pipeline(Target):
+    schedule: str = MISSING
+    num_micro_batches: int = MISSING
+    cut: Any = MISSING
+    timeout_s: float = MISSING
+
+
+@dataclass
+class Placement(Target):
+    placement: Any = MISSING  # auto, or a device for each path
+    devices: list[str] | None = MISSING
+    num_chunks: int = MISSING
+    num_micro_batches: int = MISSING
+
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "strategy": {
+        "auto": Automatic,
+        "placement": Placement,
+        "ddp": DataParallel,
+        "pipeline": Pipeline,
+        "async_sgd": AsyncSgd,
+    }
+}
