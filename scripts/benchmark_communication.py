@@ -15,6 +15,7 @@ sent there, the weights are read and written in memory (`-`).
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
@@ -71,7 +72,7 @@ def measure(name: str, settings: list[str], run: Path) -> dict[str, Any]:
     ]
     # The median: where a validation or a write comes between two updates, it is not theirs.
     times = [row["seconds"] for row in rows]
-    update_s = [after - before for before, after in zip(times, times[1:], strict=False)]
+    update_s = [after - before for before, after in itertools.pairwise(times)]
     return {
         "communication": name,
         "num_updates": summary["steps"],
@@ -99,18 +100,18 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    words = dict(word.partition("=")[::2] for word in sys.argv[1:])
+    words: dict[str, str] = dict(word.partition("=")[::2] for word in sys.argv[1:])
     num_updates = int(words.pop("num_updates", 300))
-    output = words.pop("output", None)
-    folder = Path(words.pop("folder", None) or tempfile.mkdtemp(prefix="communication-"))
+    output = words.pop("output", "")
+    folder = Path(words.pop("folder", "") or tempfile.mkdtemp(prefix="communication-"))
     settings = [f"{key}={value}" for key, value in words.items()]
     results = []
-    for number, (name, own) in enumerate(ways(num_updates).items()):
-        run = folder / f"{number}-{own[-1].rpartition('.')[2].replace('=', '-')}"
+    for name, own in ways(num_updates).items():
+        run = folder / name.replace(" ", "-")
         results.append(measure(name, [*own, f"trainer.max_steps={num_updates}", *settings], run))
         print(f"{name}: {results[-1]['seconds']:.0f} s, {run}", flush=True)
     print(table(results))
-    if output is not None:
+    if output:
         Path(output).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 

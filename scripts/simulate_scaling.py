@@ -3,8 +3,8 @@
     python scripts/simulate_scaling.py [key=value ...]
 
     times=published     layer times: published (arithmetic of GNMT v2, scaled to one A100's figure),
-                        measure (an LSTM, an attention and a softmax of these sizes, on this
-                        machine), or a JSON file {"step_s", "flops_per_s", "parameter_s"}
+                        measure (an LSTM, a softmax and Adam, of these sizes, on this machine), or
+                        a JSON file {"step_s", "flops_per_s", "output_flops_per_s", "parameter_s"}
     gpus=1,2,4,8,16,32,64
     rows=128            sentence pairs of each GPU, the same for any number of GPUs
     hidden=1024 words=32000 layers=4 length=25    sizes; length: steps on each side
@@ -85,12 +85,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Times:
-    """What arithmetic costs: seconds of a step however few its rows, operations a second, seconds
-    of the optimizer for a parameter.
+    """What arithmetic costs: seconds of a step however few its rows, operations a second of LSTMs
+    and of attention and softmax, seconds of the optimizer for a parameter.
     """
 
     step_s: float
     flops_per_s: float
+    output_flops_per_s: float
     parameter_s: float
 
 
@@ -116,7 +117,8 @@ def network(sizes: Sizes, times: Times) -> list[Layer]:
     layers += [lstm(f"decoder.{i}", "decoder", 2 * hidden) for i in range(sizes.num_layers)]
     size = hidden * sizes.words + 3 * hidden * hidden
     flops = steps * (2.0 * size + 4.0 * hidden * steps)
-    output = Layer("output", "output", 0.0, flops / times.flops_per_s, size, 2 * activations)
+    row_s = flops / times.output_flops_per_s
+    output = Layer("output", "output", 0.0, row_s, size, 2 * activations)
     return [*layers, output]
 
 
@@ -125,19 +127,23 @@ def published_times(sizes: Sizes, rows: int, step_s: float, update_s: float) -> 
     parameter at 1.3 TB/s.
     """
     parameter_s = 32 / 1.3e12
-    trial = network(sizes, Times(step_s, 1.0, parameter_s))
+    trial = network(sizes, Times(step_s, 1.0, 1.0, parameter_s))
     fixed = (1 + BACKWARD) * sum(layer.fixed_s for layer in trial)
     fixed += parameter_s * sum(layer.num_parameters for layer in trial)
     work = (1 + BACKWARD) * rows * sum(layer.row_s for layer in trial)
     if fixed >= update_s:
         raise SystemExit(f"step_us={step_s * 1e6:g}: the steps alone take {fixed:.3f} s an update")
-    return Times(step_s, work / (update_s - fixed), parameter_s)
+    flops_per_s = work / (update_s - fixed)
+    return Times(step_s, flops_per_s, flops_per_s, parameter_s)
 
 
 def measured_times(sizes: Sizes, rows: int) -> Times:
-    """An LSTM layer with 1/8 and with all of the rows, forward and backward, and an Adam step."""
+    """An LSTM layer with 1/8 and with all of the rows and a softmax with 1/8, forward and backward,
+    and an Adam step.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     lstm = torch.nn.LSTM(sizes.hidden, sizes.hidden, batch_first=True).to(device)
+    output = torch.nn.Linear(sizes.hidden, sizes.words).to(device)
     optimizer = torch.optim.Adam(lstm.parameters(), foreach=True)
 
     def seconds(work: Callable[[], Any]) -> float:
@@ -154,6 +160,15 @@ def measured_times(sizes: Sizes, rows: int) -> Times:
         inputs = torch.randn(num_rows, sizes.length, sizes.hidden, device=device)
         return seconds(lambda: lstm(inputs)[0].sum().backward()) / (1 + BACKWARD)
 
+    def loss(num_tokens: int) -> float:
+        inputs = torch.randn(num_tokens, sizes.hidden, device=device)
+        targets = torch.zeros(num_tokens, dtype=torch.long, device=device)
+
+        def work() -> None:
+            torch.nn.functional.cross_entropy(output(inputs), targets).backward()
+
+        return seconds(work) / (1 + BACKWARD)
+
     few = max(1, rows // 8)
     less, more = update(few), update(rows)
     row_s = max((more - less) / (rows - few), more / rows / 10)
@@ -161,8 +176,17 @@ def measured_times(sizes: Sizes, rows: int) -> Times:
     return Times(
         max(0.0, more - rows * row_s) / sizes.length,
         16 * sizes.hidden**2 * sizes.length / row_s,
+        2 * sizes.hidden * sizes.words * few * sizes.length / loss(few * sizes.length),
         seconds(lambda: optimizer.step()) / num_parameters,
     )
+
+
+def read_times(path: Path) -> Times:
+    """The times of a JSON file. Raises SystemExit where it does not hold them."""
+    try:
+        return Times(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SystemExit(f"times={path}: {error}") from None
 
 
 def predictions(
@@ -306,13 +330,16 @@ def main() -> None:
     elif words["times"] == "measure":
         times = measured_times(sizes, rows)
     else:
-        times = Times(**json.loads(Path(words["times"]).read_text()))
+        times = read_times(Path(words["times"]))
     layers = network(sizes, times)
     costs = Costs(times.parameter_s, float(words["chunk_us"]) * 1e-6, 2, float(words["waiting"]))
     inside, between = link_of(words["inside"]), link_of(words["between"])
     machines = Machines(int(words["per_node"]), inside, between)
     gpus = [int(num) for num in words["gpus"].split(",")]
-    results = predictions(layers, rows, gpus, machines, costs, int(words["num_chunks"]))
+    try:
+        results = predictions(layers, rows, gpus, machines, costs, int(words["num_chunks"]))
+    except ValueError as error:
+        raise SystemExit(f"gpus={words['gpus']}: {error}") from None
     one = one_gpu(layers, rows, costs)
     print(f"one GPU: {one * 1e3:.1f} ms an update, {2 * rows * sizes.length / one:,.0f} tokens/s")
     print("| " + " | ".join(results[0]) + " |")

@@ -2,8 +2,8 @@
 
 Exit codes: 0 done, 1 a run that failed, 2 a wrong call, 130 interrupted. One run is composed here,
 because a resumed run starts from its own config and because mistakes are explained; a sweep is
-Hydra's, with a folder for each job. Torch is imported by the command, so a mistake costs a
-fraction of a second.
+Hydra's, with a command and a folder for each job (`sweeps`). Torch is imported by the command, so
+a mistake costs a fraction of a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,7 +33,7 @@ from seqloom.config.overrides import (
     parse,
 )
 from seqloom.config.paths import config_dir, groups
-from seqloom.config.runs import plain, resume_config
+from seqloom.config.runs import continue_config, plain, resume_config
 from seqloom.config.store import register
 from seqloom.errors import ConfigError, SeqloomError
 
@@ -125,7 +124,11 @@ def _compose_and_train(arguments: list[str]) -> None:
         _run_hydra(arguments, settings)
         return
     resumed = [o for o in parsed if o.key_or_group == "resume" and o.value() is not None]
-    if resumed:
+    if resumed and resumed[-1].value() == "auto":
+        cfg = continue_config(compose_config(settings))
+        check_fit(cfg, settings)
+        trust_file_of(cfg)
+    elif resumed:
         rest = [str(o.input_line) for o in parsed if o.key_or_group != "resume"]
         cfg = resume_config(Path(str(resumed[-1].value())), rest)
         trust_named_files(rest)
@@ -142,9 +145,7 @@ def _compose_and_train(arguments: list[str]) -> None:
 def _run_hydra(arguments: list[str], settings: list[str]) -> None:
     """Hydra's own ways to compose: a sweep (`-m`), and what its other flags show."""
     if {"-m", "--multirun"} & set(arguments):
-        first = compose_config(settings, sweep=True)
-        _check_sweep(first)
-        check_fit(first, settings)
+        check_fit(compose_config(settings, sweep=True), settings)
     register()
     # Errors are raised to us instead of printed.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -156,9 +157,6 @@ def _run_hydra(arguments: list[str], settings: list[str]) -> None:
         sys.argv = command_line
         result = plain(cfg)
         trust_file_of(result)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            _check_sweep(result)
-            result.run_dir = result.run_dir or HydraConfig.get().runtime.output_dir
         return _train(result, list(HydraConfig.get().overrides.task))
 
     try:
@@ -170,15 +168,6 @@ def _run_hydra(arguments: list[str], settings: list[str]) -> None:
         raise ConfigError("config", first_line(error), "see --help") from error
     finally:
         sys.argv = command_line
-
-
-def _check_sweep(cfg: DictConfig) -> None:
-    if str(cfg.trainer.devices) != "1":
-        raise ConfigError(
-            f"trainer.devices={cfg.trainer.devices}",
-            "a run of a sweep uses one device for now",
-            "leave it out, or start the runs one by one without -m",
-        )
 
 
 def _train(cfg: DictConfig, overrides: list[str]) -> object:

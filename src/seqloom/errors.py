@@ -34,3 +34,9 @@ class ConfigError(SeqloomError):
 
 class DataError(SeqloomError):
     """Input that cannot be used; `value` names file and line."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error as summary.json keeps it; one that nobody expected with its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SeqloomError) else f"{type(error).__name__}: {text}"

@@ -80,7 +80,7 @@ def test_a_resume_keeps_the_vocabulary_of_the_run(run: Path) -> None:
         ("trainer.accelerator=foo", "accelerator=foo"),
         ("trainer.gradient_clip_val=-1", "below 0"),
         ("trainer.limit_train_batches=1.5", "limit_train_batches"),
-        ("trainer.num_nodes=2", "several machines"),
+        ("trainer.num_nodes=2", "by torchrun or srun"),
     ],
 )
 def test_what_the_trainer_cannot_do_is_one_line(

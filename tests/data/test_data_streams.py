@@ -310,6 +310,7 @@ def test_ranks_own_rows_of_the_text(root, world_size):
     class Place:
         def __init__(self, rank):
             self.global_rank, self.world_size, self.current_epoch = rank, world_size, 0
+            self.distributed_sampler_kwargs = None
             self.state = Trainer(accelerator="cpu", logger=False).state
 
     steps, counts = [], []

@@ -305,6 +305,7 @@ class Place:
 
     def __init__(self, rank, world_size):
         self.global_rank, self.world_size, self.current_epoch = rank, world_size, 0
+        self.distributed_sampler_kwargs = None
         self.state = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False).state
 
 
@@ -320,13 +321,18 @@ def test_ranks_share_training_evenly_and_evaluation_exactly(root):
     assert min(len(val) for _, val in loaders) == 1
 
 
-def test_more_processes_than_batches_or_pairs_are_refused(root):
+def test_more_processes_than_batches_are_refused_and_than_pairs_evaluate_nothing(root):
     datamodule = ready(root)
     datamodule.trainer = Place(0, 9)
     with pytest.raises(ConfigError, match=r"trainer\.devices=9: .*fewer batches"):
         datamodule.train_dataloader()
-    with pytest.raises(ConfigError, match=r"trainer\.devices=9: data\.val has only 7 examples"):
-        datamodule.val_dataloader()
+    indices = []
+    for rank in range(9):
+        datamodule.trainer = Place(rank, 9)
+        (batch,) = datamodule.val_dataloader()
+        assert batch.is_empty == (rank >= 7)
+        indices += batch.index.tolist()
+    assert sorted(indices) == list(range(7))
 
 
 def test_a_fit_goes_through_our_loaders_with_workers_and_ends_them(root):

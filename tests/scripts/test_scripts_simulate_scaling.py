@@ -115,8 +115,30 @@ def test_the_simulation_agrees_with_published_layers_on_gpus(tmp_path: Path) -> 
         assert checks[name]["predicted"] == pytest.approx(checks[name]["published"], rel=0.1)
 
 
+def test_the_simulation_takes_times_from_a_file(tmp_path: Path) -> None:
+    times = tmp_path / "times.json"
+    times.write_text(
+        json.dumps({"step_s": 0, "flops_per_s": 1e12, "output_flops_per_s": 1e12, "parameter_s": 0})
+    )
+    words = ("hidden=100", "words=1000", "layers=1", "length=10", "rows=10", "gpus=1")
+    done = simulate(f"times={times}", *words)
+    # By hand: 3 passes over 100 sentence steps of 2 multiplications each.
+    encoder = 2 * 4 * 100 * 200
+    decoder = 4 * 100 * 300
+    output = 100 * 1000 + 3 * 100 * 100 + 2 * 100 * 10
+    seconds = 3 * 100 * 2 * (encoder + decoder + output) / 1e12
+    assert done.stdout.startswith(f"one GPU: {seconds * 1e3:.1f} ms an update")
+    assert f"{200 / seconds:,.0f} tokens/s" in done.stdout
+
+
 def test_the_simulation_refuses_what_it_does_not_know() -> None:
-    for word, message in (("gpu=2", "gpu: not known"), ("inside=rope", "rope: no link")):
+    for word, message in (
+        ("gpu=2", "gpu: not known"),
+        ("inside=rope", "rope: no link"),
+        ("times=nowhere.json", "times=nowhere.json: "),
+        ("gpus=6", "gpus=6: 6 GPUs are no multiple of a group of 4"),
+        ("step_us=500", "the steps alone take"),
+    ):
         done = simulate(word)
         assert done.returncode == 1
         assert message in done.stderr

@@ -30,7 +30,8 @@ from two_processes import (
 
 from seqloom.errors import ConfigError
 from seqloom.strategies import Setting
-from seqloom.strategies.async_sgd import AsyncSgd, SharedWeights
+from seqloom.strategies.async_sgd import AsyncSgd
+from seqloom.strategies.shared_weights import SharedWeights
 
 TWO = Setting(torch.device("cpu"), num_devices=2)
 
@@ -163,8 +164,8 @@ def _wait_for(path: Path) -> None:
         ({"num_devices": 1}, "trainer.devices=1: strategy=async_sgd spreads"),
         ({"num_nodes": 2}, "trainer.num_nodes=2: strategy=async_sgd shares the memory of one"),
         ({"device": torch.device("cuda")}, "trainer.accelerator: strategy=async_sgd"),
-        ({"carries_state": True}, "batching=stream: a checkpoint of strategy=async_sgd"),
-        ({"follows_clock": True}, "trainer.max_time: processes would ask each other"),
+        ({"carries_state": True}, "batching=stream: strategy=async_sgd cannot tell"),
+        ({"follows_clock": True}, "trainer.max_time: strategy=async_sgd would have"),
         ({"averages_weights": True}, "callbacks.ema_decay: strategy=async_sgd lets"),
     ],
 )

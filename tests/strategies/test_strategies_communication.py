@@ -70,6 +70,12 @@ class TestRuns:
         steps = range(1, NUM_UPDATES // 4 + 1)
         assert logged(run, "train/sent_bytes") == [model_bytes(plain) * step for step in steps]
 
+    def test_buckets_and_a_static_graph_change_no_number(self, folder: Path, plain: Path) -> None:
+        settings = ("strategy.bucket_size_mib=0.005", "strategy.static_graph=true")
+        run = train_two(folder, "static", "strategy=ddp", *settings)
+        assert same_weights(run, plain)
+        assert logged(run, "train/sent_bytes") == logged(plain, "train/sent_bytes")
+
     def test_bf16_sends_half_and_rounds(self, folder: Path, plain: Path) -> None:
         run = train_two(folder, "bf16", "strategy=ddp", "strategy.communication=bf16")
         assert logged(run, "train/sent_bytes")[-1] * 2 == logged(plain, "train/sent_bytes")[-1]
@@ -88,6 +94,20 @@ class TestRuns:
         assert losses[:5] == plain_losses[:5]
         assert sum(losses[-4:]) < sum(losses[:4])
         assert not same_weights(run, plain)
+
+    def test_powersgd_goes_on_after_two_updates_of_plain_exchange(
+        self, folder: Path, plain: Path
+    ) -> None:
+        settings = ["communication=powersgd", "start_step=2", "powersgd_rank=1"]
+        words = ["strategy=ddp", *[f"strategy.{word}" for word in settings]]
+        run = train_two(folder, "resumed", *words, "trainer.max_epochs=1")
+        resume(run, "trainer.max_epochs=2")
+        sent = logged(run, "train/sent_bytes")
+        assert len(sent) == NUM_UPDATES
+        half = NUM_UPDATES // 2  # Counted anew from there on.
+        assert sent[half:] == sent[:half]
+        assert sent[1] == 2 * model_bytes(plain)
+        assert sent[2] - sent[1] < model_bytes(plain) / 2
 
     def test_averaging_weights_at_every_update_is_averaging_gradients(
         self, folder: Path, plain: Path

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from seqloom.commands.launchers import signal_number
 from seqloom.commands.values import plain_values
 from seqloom.config import build
 from seqloom.data.module import SequenceData
@@ -123,6 +124,9 @@ def build_callbacks(cfg: DictConfig, folder: RunFolder) -> list[Callback]:
         every_n_steps=options.checkpoint_every_n_steps,
         every_s=options.checkpoint_every_s,
         average=average,
+        preemption_signal=None
+        if options.preemption_signal is None
+        else signal_number(options.preemption_signal),
     )
     return [*callbacks, checkpoint]
 
@@ -134,10 +138,11 @@ def build_trainer(
     limits = OmegaConf.to_container(cfg.trainer, resolve=True)
     assert isinstance(limits, dict)
     precision_name = choose_precision(cfg).trainer_name
+    strategy = build_strategy(cfg)
     with trainer_errors():
         return Trainer(
             **{str(name): value for name, value in limits.items()},
-            strategy=build_strategy(cfg),
+            strategy=strategy,
             precision=precision_name,
             deterministic=cfg.deterministic,
             logger=loggers,

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import NoReturn, TypeVar
 
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import DictConfig, open_dict
 
 from seqloom.commands import assembly
@@ -23,6 +26,7 @@ from seqloom.commands.console import console_log, print_result, quiet_trainer
 from seqloom.commands.features import fill
 from seqloom.commands.illustrations import write_illustrations
 from seqloom.commands.loading import read_checkpoint
+from seqloom.commands.processes import ProcessError, watched
 from seqloom.commands.resuming import check_same_vocabulary
 from seqloom.commands.values import plain_values
 from seqloom.data.module import SequenceData
@@ -54,7 +58,7 @@ class Fitting:
         folder: locked by the first process.
         summary: filled in as facts become known; whoever made it writes its status.
         started_s: when the run began, by `time.monotonic`.
-        is_first: False in the processes that Lightning adds for further devices.
+        rank: of this process over all machines; the first one, 0, writes.
     """
 
     def __init__(
@@ -64,19 +68,18 @@ class Fitting:
         summary: Summary,
         *,
         started_s: float,
-        is_first: bool = True,
+        rank: int = 0,
     ) -> None:
         self.cfg, self.folder, self.summary = cfg, folder, summary
-        self.started_s, self.is_first = started_s, is_first
+        self.started_s, self.rank, self.is_first = started_s, rank, rank == 0
         self.callbacks = assembly.build_callbacks(cfg, folder)
 
     def run(self) -> dict[str, float]:
         """Goes on from last.ckpt where the folder has one; returns the test metrics by name."""
         cfg, folder = self.cfg, self.folder
         is_resumed = folder.last.is_file()
-        rank = int(os.environ.get("LOCAL_RANK", "0"))
         with (
-            log_file(folder.log, rank=rank),
+            log_file(folder.log, rank=self.rank),
             console_log(is_first=self.is_first),
             quiet_trainer(),
             traceback_in_log(folder),
@@ -95,10 +98,12 @@ class Fitting:
                 trainer = assembly.build_trainer(
                     cfg, folder, loggers=loggers, callbacks=self.callbacks
                 )
+                _keep_signals_ours(trainer)
                 if self.is_first:  # Not before all of it was found to fit.
                     folder.write_config(plain_values(cfg))
-                self._fit(trainer, learner, datamodule, is_resumed)
-                metrics = self._test(trainer, learner, datamodule)
+                with watched(trainer, folder.path, partial(self._give_up, trainer)):
+                    self._fit(trainer, learner, datamodule, is_resumed)
+                    metrics = self._test(trainer, learner, datamodule)
             if self.is_first:
                 self._leave(learner, metrics)
         return metrics
@@ -187,6 +192,18 @@ class Fitting:
         )
         return dict(metrics)
 
+    def _give_up(self, trainer: Trainer, error: ProcessError) -> NoReturn:
+        """Ends this process, which waits for one that is gone, from a thread beside it."""
+        logger.error("the run failed", exc_info=error)
+        self._note_progress(trainer)
+        self.summary.status, self.summary.error = "failed", str(error)
+        self.summary.seconds = time.monotonic() - self.started_s
+        self.folder.write_summary(self.summary)
+        self.folder.close()
+        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.flush()
+        os._exit(error.exit_code)
+
     def _leave(self, learner: Learner, metrics: dict[str, float]) -> None:
         """What the reader of the folder finds beside the weights."""
         predictions = _one(self.callbacks, PredictionWriter).predictions
@@ -217,6 +234,13 @@ def traceback_in_log(folder: RunFolder) -> Iterator[None]:
         if not isinstance(error, SeqloomError):
             error.add_note(f"(the traceback is in {folder.log})")
         raise
+
+
+def _keep_signals_ours(trainer: Trainer) -> None:
+    """Under Slurm, Lightning would answer SIGUSR1 by a checkpoint and a new job of its own."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if isinstance(environment, SLURMEnvironment):
+        environment.auto_requeue = False
 
 
 def _one(callbacks: list[Callback], kind: type[Kind]) -> Kind:

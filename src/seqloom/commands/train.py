@@ -23,9 +23,10 @@ from types import FrameType
 
 from omegaconf import DictConfig, OmegaConf
 
+from seqloom.commands.launchers import check_processes, global_rank, signal_number
 from seqloom.commands.values import plain_values
 from seqloom.config import trust_file_of
-from seqloom.errors import ConfigError, SeqloomError
+from seqloom.errors import ConfigError, one_line
 from seqloom.runs import RunFolder, Summary, collect_versions, duration_s, read_metrics
 
 JOIN_VARIABLE = "SEQLOOM_RUN_DIR"
@@ -42,11 +43,16 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, float]:
     Raises SeqloomError for what the user can mend and SystemExit (130, 143) when interrupted by
     Ctrl-C or SIGTERM; the summary then says failed or interrupted.
     """
-    joined = os.environ.get(JOIN_VARIABLE)
-    if joined is not None and os.environ.get("LOCAL_RANK", "0") != "0":
-        return _join(RunFolder.open(Path(joined)))
+    joined, rank = os.environ.get(JOIN_VARIABLE), int(os.environ.get("LOCAL_RANK", "0"))
+    if joined is not None and rank != 0:
+        from seqloom.commands.processes import told_to_first
+
+        with told_to_first(Path(joined), rank):
+            return _join(RunFolder.open(Path(joined)), rank)
     check_processes(cfg)
     check_trainer(cfg)
+    if global_rank():
+        return _join_launched(cfg)
     with _opened(cfg) as folder:
         before = _summary_before(cfg, folder, overrides)
         with _kept_summary(cfg, folder, before) as (summary, started_s):
@@ -57,23 +63,6 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, float]:
                 return Fitting(cfg, folder, summary, started_s=started_s).run()
             finally:
                 del os.environ[JOIN_VARIABLE]
-
-
-def check_processes(cfg: DictConfig) -> None:
-    """Refuses more than one machine, and processes that something else has started."""
-    if cfg.trainer.num_nodes != 1:
-        raise ConfigError(
-            f"trainer.num_nodes={cfg.trainer.num_nodes}",
-            "a run on several machines is not supported yet",
-            "use the devices of one (trainer.devices)",
-        )
-    for name in ("RANK", "LOCAL_RANK"):
-        if os.environ.get(name, "0") != "0":
-            raise ConfigError(
-                f"{name}={os.environ[name]}",
-                "processes of another launcher are not supported yet",
-                "start the command once; trainer.devices=N starts the others",
-            )
 
 
 def check_trainer(cfg: DictConfig) -> None:
@@ -107,14 +96,25 @@ def _opened(cfg: DictConfig) -> RunFolder:
     return folder
 
 
-def _join(folder: RunFolder) -> dict[str, float]:
+def _join(folder: RunFolder, rank: int) -> dict[str, float]:
     """What a further process of a run does: the same, by the same config, without writing."""
     from seqloom.commands.fitting import Fitting
 
     cfg = OmegaConf.create(folder.read_config())
     trust_file_of(cfg)  # the first process, which wrote it, had it from the command line
     summary, started_s = folder.read_summary(), time.monotonic()
-    return Fitting(cfg, folder, summary, started_s=started_s, is_first=False).run()
+    return Fitting(cfg, folder, summary, started_s=started_s, rank=rank).run()
+
+
+def _join_launched(cfg: DictConfig) -> dict[str, float]:
+    """The same for a process that torchrun or srun started: it has the command line itself."""
+    from seqloom.commands.fitting import Fitting
+
+    folder = RunFolder(Path(cfg.resume or cfg.run_dir))
+    folder.path.mkdir(parents=True, exist_ok=True)  # The first process may not be so far.
+    summary, started_s = Summary(task=cfg.task.name), time.monotonic()
+    with _stop_as_exit(cfg.callbacks.preemption_signal):
+        return Fitting(cfg, folder, summary, started_s=started_s, rank=global_rank() or 0).run()
 
 
 def _summary_before(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]) -> Summary:
@@ -137,16 +137,17 @@ def _kept_summary(
 ) -> Iterator[tuple[Summary, float]]:
     """A summary on disk from the first moment, whose status is true when the block is left.
 
-    A wrong call that has trained nothing leaves the status as it was before. Beside the summary
-    comes the time of `time.monotonic` at which the run would have begun without its breaks.
+    A wrong call that has trained nothing leaves status and config as they were before. Beside the
+    summary comes the time of `time.monotonic` at which the run would have begun without its breaks.
     """
     summary = dataclasses.replace(
         before, status="running", error=None, seed=cfg.seed, versions=collect_versions()
     )
     folder.write_summary(summary)
+    config = folder.read_config()
     started_s = time.monotonic() - before.seconds
     try:
-        with _sigterm_as_exit():
+        with _stop_as_exit(cfg.callbacks.preemption_signal):
             yield summary, started_s
         summary.status = "finished"
     except (KeyboardInterrupt, SystemExit) as error:
@@ -154,9 +155,10 @@ def _kept_summary(
         summary.status = "interrupted"
         raise SystemExit(code) from None
     except BaseException as error:
-        summary.status, summary.error = "failed", _one_line(error)
+        summary.status, summary.error = "failed", one_line(error)
         if isinstance(error, ConfigError) and 0 < summary.steps == before.steps:
             summary.status, summary.error = before.status, before.error
+            folder.write_config(config)
         raise
     finally:
         summary.seconds = time.monotonic() - started_s
@@ -164,22 +166,20 @@ def _kept_summary(
 
 
 @contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """SIGTERM ends the block by SystemExit(143), so that what it opened is closed."""
+def _stop_as_exit(preemption: str | None) -> Iterator[None]:
+    """SIGTERM, and the signal named `preemption`, end the block by SystemExit(143), so that what it
+    opened is closed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(signum: int, frame: FrameType | None) -> None:
-        sys.exit(128 + signum)
+        sys.exit(128 + signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    numbers = [signal.SIGTERM, *([signal_number(preemption)] if preemption else [])]
+    before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, SeqloomError) else f"{type(error).__name__}: {text}"
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -56,7 +56,8 @@ def plain(config: DictConfig) -> DictConfig:
 
 
 def resume_config(folder: Path, overrides: Sequence[str]) -> DictConfig:
-    """The config of the run in `folder` with changed values; `resume` names the folder.
+    """The config of the run in `folder` with changed values, or under another strategy; `resume`
+    names the folder.
 
     Raises ConfigError as `run_config` does, and for a setting that a checkpoint would undo.
     """
@@ -65,7 +66,31 @@ def resume_config(folder: Path, overrides: Sequence[str]) -> DictConfig:
         if group in RESTORED:
             why = f"{RESTORED[group]} goes on as it was"
             raise ConfigError(text, why, "start a new run to change it")
-    config = run_config(folder, overrides)
+    # A checkpoint does not know where it was trained.
+    config = run_config(folder, overrides, swappable={"strategy"})
+    config.resume = str(folder)
+    return config
+
+
+def continue_config(config: DictConfig) -> DictConfig:
+    """`config`, which says `resume=auto`, as that of the run in its `run_dir` where there is one,
+    else as that of a new run there: a job that is started again has the same command line.
+
+    Raises ConfigError without a `run_dir`, and where a checkpoint would undo a setting.
+    """
+    if config.run_dir is None:
+        raise ConfigError(
+            "resume=auto", "it needs to know where the run would be", "write run_dir=DIR beside it"
+        )
+    config = plain(config)
+    folder, config.resume = Path(config.run_dir), None
+    if not (folder / "config.yaml").is_file():
+        return config
+    before = plain(typed(_read(folder)))
+    for group, name in RESTORED.items():
+        if before[group] != config[group]:
+            raise ConfigError(group, f"{name} goes on as it was", "start a new run to change it")
+    config.precision = before.precision
     config.resume = str(folder)
     return config
 

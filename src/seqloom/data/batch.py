@@ -40,6 +40,16 @@ class Batch:
     target_text: tuple[str, ...] = ()
     continues: Tensor | None = None
 
+    @classmethod
+    def nothing(cls) -> Batch:
+        """No example: the share of a process in an evaluation of fewer examples than processes."""
+        return cls(torch.empty(0, dtype=torch.int64), torch.empty(0), torch.empty(0))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is `nothing`, whose sides have no shape."""
+        return len(self.index) == 0
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """Moves the values of both sides; Lightning calls this."""
         return replace(

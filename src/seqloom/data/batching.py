@@ -202,10 +202,13 @@ def share_out(batches: Batches, lengths: np.ndarray, *, world_size: int, uneven:
 
     Args:
         uneven: `cut` leaves out the last batches, so that all ranks get the same number; `keep`
-            does not (evaluation), but splits batches as long as there are fewer than ranks.
+            does not (evaluation), but splits batches as long as there are fewer than ranks. A rank
+            without a row gets a batch of none: who had no batch would leave the others waiting.
     """
     if uneven == "keep":
-        return _split_until(batches, world_size)
+        batches = _split_until(batches, world_size)
+        nothing = np.empty(0, dtype=np.int64)
+        return batches + [nothing] * (world_size - len(batches))
     batches = batches[: len(batches) - len(batches) % world_size]
     if world_size == 1 or not batches:
         return batches

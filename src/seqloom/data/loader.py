@@ -277,7 +277,7 @@ class _Answers:
 
     def __getitem__(self, key: Key) -> Batch | SeqloomError:
         try:
-            return self._dataset[key]
+            return self._dataset[key] if len(key[1]) else Batch.nothing()
         except SeqloomError as error:
             return error
 

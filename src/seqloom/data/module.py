@@ -4,7 +4,8 @@ The one idea: a subclass says what a split holds (`load`), what hash names that 
 sides are (`describe`); plans, ranks, loaders and their resumption are the same for all. A batch is
 a pure function of (epoch, plan), see `loader`. One loader serves a whole fit, so that its workers
 persist. The price: a subclass that cuts something else than rows overrides the three plans.
-Refuses a batching that is not for its kind of data, and more processes than there is work.
+Refuses a batching that is not for its kind of data, and more processes than an epoch has
+batches.
 """
 
 from __future__ import annotations
@@ -168,16 +169,10 @@ class SequenceData(LightningDataModule):
         return lambda epoch: share_out(*plan(epoch), world_size=world_size, uneven="cut")
 
     def evaluation_plan(self, split: str, world_size: int) -> Batches:
-        """The batches of an evaluation, for `WorldBatchSampler`; ConfigError where a rank would
-        have none: it would skip its evaluation, and the others wait for it for ever.
+        """The batches of an evaluation, for `WorldBatchSampler`; each rank has at least one, which
+        is empty where there are fewer rows than ranks.
         """
         lengths = self._lengths(split)
-        if len(lengths) < world_size:
-            raise ConfigError(
-                f"trainer.devices={world_size}",
-                f"data.{split} has only {len(lengths)} examples, and each process needs one",
-                f"use at most {len(lengths)}",
-            )
         assert isinstance(self.batching, Batching)
         batches = self.batching.evaluation_plan(lengths)
         return share_out(batches, lengths, world_size=world_size, uneven="keep")

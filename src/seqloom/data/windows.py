@@ -33,9 +33,10 @@ class Windowing(Protocol):
         ...
 
     def evaluation_spans(self, num_tokens: int, *, world_size: int) -> Batches:
-        """Every step exactly once, without chance; each rank has at least one batch.
+        """Every step exactly once, without chance; each rank has at least one batch, which has no
+        row where there are fewer rows than ranks.
 
-        The rows, and so the scores, are the same for any number of processes up to their number.
+        The rows, and so the scores, are the same for any number of processes.
         """
         ...
 
@@ -81,12 +82,10 @@ class StreamBatches:
         text has fewer windows.
         """
         num_steps = num_tokens - 1
-        num_rows = max(world_size, min(self.batch_size, num_steps // self.window))
-        if num_rows > num_steps:
+        num_rows = max(1, min(self.batch_size, num_steps // self.window))
+        if num_steps < 1:
             raise ConfigError(
-                f"trainer.devices={world_size}",
-                f"the text to evaluate has only {num_tokens} tokens",
-                f"use at most {num_steps}",
+                "data", f"the text to evaluate has only {num_tokens} tokens", "give at least 2"
             )
         return _walk(num_steps, num_rows, self.window, world_size, 0)
 
@@ -135,7 +134,7 @@ class WindowBatches:
 
 def _walk(num_steps: int, num_rows: int, window: int, world_size: int, offset: int) -> Batches:
     """All steps, in rows whose lengths differ by at most one, the longer ones first; the last
-    windows of ranks without a step are left out.
+    windows of ranks without a step are left out, but no rank's first.
     """
     shortest, num_longer = divmod(num_steps, num_rows)
     rows = np.arange(num_rows, dtype=np.int64)
@@ -147,8 +146,9 @@ def _walk(num_steps: int, num_rows: int, window: int, world_size: int, offset: i
         spans[:, 0] = (begins + np.minimum(done, lengths)) % num_steps
         spans[:, 1] = np.clip(lengths - done, 0, window)
         spans[:, 2] = done > 0
-        shares = (spans[rank::world_size] for rank in range(world_size))
-        batches += [share for share in shares if share[:, 1].any()]
+        batches += [spans[rank::world_size] for rank in range(world_size)]
+    while len(batches) > world_size and not batches[-1][:, 1].any():
+        batches.pop()
     return batches
 
 

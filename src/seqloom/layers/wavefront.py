@@ -13,6 +13,7 @@ the whole sequence: up to the highest of them, all run layer by layer.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -94,6 +95,14 @@ class Wavefront:
         outputs, others = self._run(stack, start, inputs, states, side)
         return outputs, [*finals, *others]
 
+    def run_tick(self, tick: int, units: Sequence[Unit], work: Callable[[Unit], None]) -> None:
+        """Units that need nothing of each other. On GPUs `work` comes back before it is done, so
+        that they overlap; threads on a CPU were slower (scripts/benchmark_wavefront.py)."""
+        for unit in units:
+            if self.observe is not None:
+                self.observe(tick, unit)
+            work(unit)
+
     def _run(
         self,
         stack: RecurrentStack,
@@ -109,16 +118,23 @@ class Wavefront:
         places = range(start, len(stack.layers))
         views = {(p, m): stack.for_slices(rows[m]) for p in places for m in range(len(rows))}
         carried = {
-            (p, m): tuple(part[rows[m].to(part.device)] for part in states[p]) for p, m in views
+            (place, number): state
+            for place in places
+            for number, state in enumerate(
+                zip(*(part.split(size) for part in states[place]), strict=True)
+            )
         }
         passed = {key: piece.inputs for key, piece in pieces.items()}
-        for tick, unit in ticks(places, len(pieces) // len(rows), len(rows)):
-            if self.observe is not None:
-                self.observe(tick, unit)
+
+        def work(unit: Unit) -> None:
             key, piece = (unit.place, unit.micro_batch), (unit.chunk, unit.micro_batch)
             passed[piece], carried[key] = views[key].run_layer(
                 unit.place, passed[piece], carried[key], pieces[piece].side
             )
+
+        order = ticks(places, len(pieces) // len(rows), len(rows))
+        for tick, units in itertools.groupby(order, key=lambda each: each[0]):
+            self.run_tick(tick, [unit for _, unit in units], work)
         finals = [
             _stacked([carried[place, number] for number in range(len(rows))]) for place in places
         ]

@@ -172,19 +172,22 @@ class Learner(LightningModule, ABC):
     # Validation and test
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        return {"predictions": self.evaluate(batch, batch_idx, "val")}
+        return {"predictions": self._evaluate(batch, batch_idx, "val")}
 
     def on_validation_epoch_end(self) -> None:
         self._log_scores("val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        return {"predictions": self.evaluate(batch, batch_idx, "test")}
+        return {"predictions": self._evaluate(batch, batch_idx, "test")}
 
     def on_test_epoch_end(self) -> None:
         self._log_scores("test")
 
     def scores(self, split: Split) -> MeanLoss:
         return self.val_scores if split == "val" else self.test_scores
+
+    def _evaluate(self, batch: Batch, batch_idx: int, split: Split) -> list[Prediction]:
+        return [] if batch.is_empty else self.evaluate(batch, batch_idx, split)
 
     def _log_scores(self, split: Split) -> None:
         """Logs the same values on every rank: all of them are computed from what all ranks saw."""

@@ -20,18 +20,13 @@ back when the last of them ends, however it ends; the lock is one on that file, 
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from lightning.fabric.utilities.types import ReduceOp
 from lightning.pytorch.strategies import DDPStrategy, Strategy
@@ -39,14 +34,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seqloom.errors import ConfigError
-from seqloom.strategies.setting import (
-    Setting,
-    need_processes,
-    refuse_weight_average,
-)
+from seqloom.strategies.setting import Setting, need_processes, refuse_weight_average
+from seqloom.strategies.shared_weights import SharedWeights
 
 _MEMORY = Path("/dev/shm")  # Where there is none, a file on disk is mapped.
-_HEAD_BYTES = 8  # The version, an int64.
 
 
 @dataclass(frozen=True)
@@ -71,98 +62,37 @@ class AsyncSgd:
         """See `StrategyOptions`."""
         need_processes("async_sgd", setting)
         refuse_weight_average("async_sgd", setting)
-        if setting.num_nodes > 1:
-            raise ConfigError(
+        for value, is_refused, why, instead in (
+            (
                 f"trainer.num_nodes={setting.num_nodes}",
-                "strategy=async_sgd shares the memory of one host",
-                "write trainer.num_nodes=1, or strategy=ddp",
-            )
-        if setting.device.type != "cpu":
-            raise ConfigError(
+                setting.num_nodes > 1,
+                "shares the memory of one host",
+                "trainer.num_nodes=1",
+            ),
+            (
                 "trainer.accelerator",
-                "strategy=async_sgd shares the memory of CPUs",
-                "write trainer.accelerator=cpu, or strategy=ddp",
-            )
-        if setting.carries_state:
-            raise ConfigError(
+                setting.device.type != "cpu",
+                "shares the memory of CPUs",
+                "trainer.accelerator=cpu",
+            ),
+            (
                 "batching=stream",
-                "a checkpoint of strategy=async_sgd cannot tell how far each process has read",
-                "write batching=windows, or strategy=ddp",
-            )
-        if setting.follows_clock:
-            raise ConfigError(
+                setting.carries_state,
+                "cannot tell in a checkpoint how far each process has read",
+                "batching=windows",
+            ),
+            (
                 "trainer.max_time",
-                "processes would ask each other for the time in every step of strategy=async_sgd",
-                "write trainer.max_steps or trainer.max_epochs, or strategy=ddp",
-            )
+                setting.follows_clock,
+                "would have processes ask each other for the time in every step",
+                "trainer.max_steps or trainer.max_epochs",
+            ),
+        ):
+            if is_refused:
+                raise ConfigError(
+                    value, f"strategy=async_sgd {why}", f"write {instead}, or strategy=ddp"
+                )
         return AsyncSgdStrategy(timeout=timedelta(seconds=self.timeout_s))
-
-
-class SharedWeights:
-    """Weights that several processes read and add to.
-
-    Args:
-        file: an open file, which this object closes; it gets the size that it needs.
-        parameters: float32 tensors whose shapes the shared ones have. After `take` they hold the
-            shared values.
-    """
-
-    def __init__(self, file: int, parameters: Sequence[Tensor]) -> None:
-        self._file, self._parameters = file, parameters
-        sizes = [parameter.numel() for parameter in parameters]
-        num_bytes = _HEAD_BYTES + sum(sizes) * torch.float32.itemsize
-        os.ftruncate(file, num_bytes)
-        memory = mmap.mmap(file, num_bytes)
-        self._version = torch.frombuffer(memory, dtype=torch.int64, count=1)
-        flat = torch.frombuffer(memory, dtype=torch.float32, offset=_HEAD_BYTES)
-        parts = flat.split(sizes)
-        self._shared = [p.view_as(q) for p, q in zip(parts, parameters, strict=True)]
-        self._taken = [parameter.detach().clone() for parameter in parameters]
-        self._version_taken = 0
-
-    @torch.no_grad()
-    def fill(self) -> None:
-        """Writes this process's weights, as version 0."""
-        torch._foreach_copy_(self._shared, list(self._parameters))
-        self._version.zero_()
-
-    @torch.no_grad()
-    def take(self) -> None:
-        """Replaces this process's weights by the shared ones; what it had changed is lost."""
-        with self._locked():
-            self._read()
-        torch._foreach_copy_(list(self._parameters), self._taken)
-
-    @torch.no_grad()
-    def add_change(self) -> int:
-        """Adds what changed in this process's weights since it took them, and takes the sum.
-
-        Returns how many changes of others came in between.
-        """
-        changes = torch._foreach_sub(list(self._parameters), self._taken)
-        with self._locked():
-            staleness = int(self._version) - self._version_taken
-            torch._foreach_add_(self._shared, changes)
-            self._version += 1
-            self._read()
-        torch._foreach_copy_(list(self._parameters), self._taken)
-        return staleness
-
-    def close(self) -> None:
-        """Ends the lock; the memory goes with the tensors in it."""
-        os.close(self._file)
-
-    def _read(self) -> None:
-        torch._foreach_copy_(self._taken, self._shared)
-        self._version_taken = int(self._version)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 class AsyncSgdStrategy(DDPStrategy):

@@ -45,7 +45,8 @@ _entered: set[int] = set()
 
 def guard(module: nn.Module, around: Around) -> None:
     """From now on `around` is asked about every call of a public method of `module`."""
-    module.__class__ = _guarded(type(module))
+    kind: Any = type(module)
+    module.__class__ = _guarded(kind)
     module._around = around  # type: ignore[assignment]
 
 
@@ -76,12 +77,12 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def moved(value: Any, device: torch.device) -> Any:
     """`value` with its tensors on `device`; see `map_tensors`."""
-    return map_tensors(value, lambda tensor: tensor.to(device, non_blocking=True))
+    return map_tensors(value, lambda tensor: tensor.to(device))
 
 
 @functools.cache
-def _guarded(kind: type[nn.Module]) -> type[nn.Module]:
-    """The subclass of `kind` whose public methods ask."""
+def _guarded(kind: Any) -> Any:
+    """The subclass of `kind`, a class of modules, whose public methods ask."""
     names = {
         name
         for base in kind.__mro__
@@ -101,10 +102,8 @@ def _asking(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         around: Around = self.__dict__["_around"]
         _entered.add(id(self))
         try:
-            return around(
-                self,
-                Call(name, lambda values: method(self, *values[0], **values[1]), (args, named)),
-            )
+            call = Call(name, lambda values: method(self, *values[0], **values[1]), (args, named))
+            return around(self, call)
         finally:
             _entered.discard(id(self))
 

@@ -140,7 +140,9 @@ class LocalCommunication(Communication):
 
     The gradients of an update are divided by the tokens of all processes all the same, so an
     average of weights weighs tokens, not processes; that division is still one small message an
-    update. Clipping sees a process's own gradient.
+    update, which saves bytes, not waiting. An average sends the weights and the moments: with Adam
+    three times as much as one exchange of gradients. Clipping sees a process's own gradient, and so
+    does the logged norm.
 
     Args:
         start_step: updates of plain exchange before, at least 0.

@@ -8,8 +8,8 @@ memory (Narayanan et al. 2019). A learner's loss is a sum, so the sums of micro-
 of the batch. A process trains what it computes (`holders`); before validations and checkpoints all
 get everything, evaluation is shared out over processes, and a checkpoint is that of one process.
 The price: the weights of the whole model in each process, and the first and last micro-batches,
-during which the others wait. Refuses batch normalisation, which would see micro-batches, and states
-carried from batch to batch.
+during which the others wait. Refuses batch normalisation, which would see micro-batches, states
+carried from batch to batch, and a part behind the stack that reads what lies before it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,15 @@ from seqloom.data.batch import Batch
 from seqloom.errors import ConfigError
 from seqloom.layers.outputs import TokenLoss
 from seqloom.strategies.holders import Holders
-from seqloom.strategies.setting import Setting, need_processes, refuse_carried_state
+from seqloom.strategies.setting import (
+    Setting,
+    need_processes,
+    refuse_carried_state,
+    refuse_weight_average,
+)
 from seqloom.strategies.stage_runner import StageRunner
 from seqloom.strategies.stages import Loss, check_cuts, cuts_of, find_stack
+from seqloom.topologies import VideoClassifier
 
 SCHEDULES = ("gpipe", "1f1b")
 
@@ -80,12 +86,7 @@ class Pipeline:
         """See `StrategyOptions`."""
         need_processes("pipeline", setting)
         refuse_carried_state("pipeline", setting)
-        if setting.averages_weights:
-            raise ConfigError(
-                "callbacks.ema_decay",
-                "under strategy=pipeline no process has all weights after an update",
-                "write callbacks.ema_decay=null, or strategy=ddp",
-            )
+        refuse_weight_average("pipeline", setting)
         if self.schedule == "1f1b" and self.num_micro_batches < setting.num_processes:
             raise ConfigError(
                 f"strategy.num_micro_batches={self.num_micro_batches}",
@@ -116,7 +117,7 @@ class PipelineStrategy(DDPStrategy):
         """Cuts the model, instead of wrapping it."""
         model = self.lightning_module
         assert model is not None
-        _refuse_batch_norm(model)
+        check_model(model)
         stack, cuts = find_stack(model), self.options.cut
         if isinstance(cuts, str):
             cuts = cuts_of(model, stack, self.world_size)
@@ -147,12 +148,11 @@ class PipelineStrategy(DDPStrategy):
         assert self._holders is not None
         self._holders.add_waiting()
 
-    def optimizer_step(
+    def optimizer_step(  # type: ignore[override]
         self,
         optimizer: Optimizer,
         closure: Callable[[], Any],
         model: LightningModule | nn.Module | None = None,
-        **kwargs: Any,
     ) -> Any:
         """Sums shared gradients after the last batch of the update, before they are clipped."""
         holders = self._holders
@@ -163,7 +163,7 @@ class PipelineStrategy(DDPStrategy):
             holders.sum_shared()
             return result
 
-        return super().optimizer_step(optimizer, complete, model, **kwargs)
+        return super().optimizer_step(optimizer, complete, model)
 
     def total_norm(self, grads: list[Tensor]) -> Tensor:
         """See `SpreadsGradients`."""
@@ -209,11 +209,13 @@ def _are_cuts(cut: object) -> bool:
     )
 
 
-def _refuse_batch_norm(model: nn.Module) -> None:
+def check_model(model: nn.Module) -> None:
+    """Raises ConfigError for a model whose stages would not compute what one process computes."""
     for name, module in model.named_modules():
+        why = None
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            raise ConfigError(
-                "strategy=pipeline",
-                f"{name} normalises over a batch, and would see micro-batches",
-                "use strategy=ddp",
-            )
+            why = f"{name} normalises over a batch, and would see micro-batches"
+        if isinstance(module, VideoClassifier) and module.frame_output is not None:
+            why = f"{name}.frame_output reads, past the stack, what another stage trains"
+        if why is not None:
+            raise ConfigError("strategy=pipeline", why, "use strategy=ddp")

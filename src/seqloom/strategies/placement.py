@@ -11,7 +11,6 @@ Refuses parts that share a weight and lie apart, and more than one process.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +22,20 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
 from seqloom.errors import ConfigError
-from seqloom.layers.dropout import SequenceDropout
-from seqloom.layers.recurrent import LayerByLayer, RecurrentStack
+from seqloom.layers.recurrent import LayerByLayer
 from seqloom.layers.wavefront import Wavefront
 from seqloom.strategies import balance
-from seqloom.strategies.boundary import Around, guard, moved, release
+from seqloom.strategies.parts import (
+    device_of_parts,
+    holds_parts,
+    parts,
+    place,
+    stacks_of,
+    unplace,
+)
 from seqloom.strategies.setting import Setting, need_one_process
 
 logger = logging.getLogger(__name__)
-
-_ROOT = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class PlacedStrategy(SingleDeviceStrategy):
         learner.to(self.root_device)
         learner.model = model
         place(model, device_of_parts(model, self.named or {}, self.root_device))
-        for stack in _stacks(model):
+        for stack in stacks_of(model):
             stack.schedule = self.wavefront or LayerByLayer()
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
@@ -139,7 +142,9 @@ class PlacedStrategy(SingleDeviceStrategy):
         super().teardown()
 
     def _balanced(self, learner: Any) -> dict[str, torch.device]:
-        leaves = {path: part for path, part in parts(learner.model).items() if not _holds(part)}
+        leaves = {
+            path: part for path, part in parts(learner.model).items() if not holds_parts(part)
+        }
         trainer = learner.trainer
         if self.may_probe and trainer.state.fn == TrainerFn.FITTING:
             learner.to(self.root_device)
@@ -161,128 +166,12 @@ def available_devices() -> list[torch.device]:
     return [*found, torch.device("cpu")]
 
 
-def parts(model: nn.Module) -> dict[str, nn.Module]:
-    """What can be placed, by path: the modules in a topology, and in those of them that only hold
-    others (stacks, encoders). Norms and gates of a stack go with their layers; dropout is computed
-    where its inputs are."""
-    found: dict[str, nn.Module] = {}
-
-    def walk(module: nn.Module, path: str) -> None:
-        for name, child in module.named_children():
-            if isinstance(child, (SequenceDropout, nn.Identity)) or (
-                isinstance(module, RecurrentStack) and name != "layers"
-            ):
-                continue
-            below = f"{path}.{name}" if path else name
-            found[below] = child
-            if _holds(child):
-                walk(child, below)
-
-    walk(model, _ROOT)
-    return found
-
-
-def device_of_parts(
-    model: nn.Module, named: Mapping[str, torch.device], first: torch.device
-) -> dict[str, torch.device]:
-    """The device of each of `parts`, and of the model itself under "".
-
-    Raises ConfigError for a path that is none, and for parts that share a weight and lie apart.
-    """
-    known = parts(model)
-    for path in named:
-        if path not in known:
-            near = difflib.get_close_matches(path, known, n=1, cutoff=0)
-            raise ConfigError(
-                f"strategy.placement.{path}",
-                f"the model has no such part; it has {', '.join(known)}",
-                f"did you mean {near[0]}?" if near else "use strategy=auto",
-            )
-    devices = {_ROOT: first}
-    for path in known:  # outer ones first
-        devices[path] = named.get(path, devices[path.rpartition(".")[0]])
-    holder: dict[int, str] = {}
-    for path, part in known.items():
-        for parameter in () if _holds(part) else part.parameters():
-            other = holder.setdefault(id(parameter), path)
-            if devices[other] != devices[path]:
-                raise ConfigError(
-                    f"strategy.placement.{path}={devices[path]}",
-                    f"it shares a weight with {other}, which is on {devices[other]}",
-                    "put both on one device, or set model.tie=none",
-                )
-    return devices
-
-
-def place(model: nn.Module, devices: Mapping[str, torch.device]) -> None:
-    """Moves parts to their `devices` (as `device_of_parts` gives them) and guards their edges."""
-    _move_own(model, devices[_ROOT])
-    for path, part in parts(model).items():
-        device, home = devices[path], devices[path.rpartition(".")[0]]
-        if not _holds(part):
-            part.to(device)
-        else:
-            _move_own(part, device)
-        if isinstance(part, RecurrentStack):
-            _place_between(part, device, [devices[f"{path}.layers.{n}"] for n in _places(part)])
-            if part.devices or device != home:
-                guard(part, _crossing(device, home))
-        elif device != home and not isinstance(part, nn.ModuleList) and ".layers." not in path:
-            guard(part, _crossing(device, home))
-
-
-def unplace(model: nn.Module) -> None:
-    """Undoes what `place` did, but for where tensors are."""
-    for module in model.modules():
-        release(module)
-    for stack in _stacks(model):
-        stack.devices, stack.schedule = (), LayerByLayer()
-
-
-def _place_between(stack: RecurrentStack, own: torch.device, of: list[torch.device]) -> None:
-    """Norms and gates beside their layers."""
-    for place_, device in enumerate(of, start=stack.num_below + 1):
-        for beside in (stack.norms, stack.gates):
-            if str(place_) in beside:
-                beside[str(place_)].to(device)
-    stack.devices = tuple(of) if set(of) - {own} else ()
-
-
-def _crossing(device: torch.device, home: torch.device) -> Around:
-    return lambda _, call: moved(call.run(moved(call.values, device)), home)
-
-
-def _holds(module: nn.Module) -> bool:
-    """It computes nothing by parameters of its own, and its children are parts."""
-    is_topology = type(module).__module__.startswith("seqloom.topologies.")
-    return is_topology or isinstance(module, (RecurrentStack, nn.ModuleList))
-
-
-def _places(stack: RecurrentStack) -> range:
-    return range(len(stack.layers))
-
-
-def _stacks(model: nn.Module) -> list[RecurrentStack]:
-    return [module for module in model.modules() if isinstance(module, RecurrentStack)]
-
-
-def _move_own(module: nn.Module, device: torch.device) -> None:
-    """Parameters and buffers of `module`, without its children's."""
-    module._apply(lambda tensor: tensor.to(device), recurse=False)
-
-
 def _device(value: str, name: str, known: Sequence[torch.device]) -> torch.device:
     """The device `name`; `value` is how the user wrote it. Raises ConfigError unless it is among
     `known`."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is not None and device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", 0)
-    if device is not None and device.type == "cpu":
-        device = torch.device("cpu")
-    if device not in known:
-        names = ", ".join(str(each) for each in known)
-        raise ConfigError(value, "torch has no such device here", f"choose among {names}")
-    return device
+    wanted = {"cuda": "cuda:0", "cpu:0": "cpu"}.get(name, name)
+    for device in known:
+        if str(device) == wanted:
+            return device
+    names = ", ".join(str(each) for each in known)
+    raise ConfigError(value, "torch has no such device here", f"choose among {names}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from seqloom.cells import State
 from seqloom.data.batch import Batch
 from seqloom.errors import ConfigError
 from seqloom.layers.outputs import TokenLoss
-from seqloom.layers.recurrent import LayerByLayer, RecurrentStack
+from seqloom.layers.recurrent import LayerByLayer, RecurrentLayer, RecurrentStack
 from seqloom.sequences import Padded
 
 Loss = Callable[[Batch], TokenLoss]
@@ -140,8 +140,9 @@ def handed_on(
 ) -> list[tuple[int, ...]]:
     """Shapes of what a row hands on after `cut` layers, given what the stack reads: its outputs,
     and each part of its final states."""
-    size = stack.layers[cut - 1].output_size
-    outputs = (inputs.max_length, int(size), *inputs.values.shape[3:])
+    highest = stack.layers[cut - 1]
+    assert isinstance(highest, RecurrentLayer)
+    outputs = (inputs.max_length, highest.output_size, *inputs.values.shape[3:])
     return [outputs, *(tuple(part.shape[1:]) for state in states[:cut] for part in state)]
 
 
@@ -197,7 +198,7 @@ def cuts_of(model: nn.Module, stack: RecurrentStack, num_stages: int) -> list[in
     costs = [_num_parameters(layer, looked_up) for layer in stack.layers]
     behind = _num_parameters(model, looked_up) - sum(costs)
 
-    def largest(cuts: tuple[int, ...]) -> int:
+    def largest(cuts: Iterable[int]) -> int:
         ends = [0, *cuts, num_layers]
         stages = [sum(costs[first:end]) for first, end in itertools.pairwise(ends)]
         return max([*stages[:-1], stages[-1] + behind])

@@ -51,6 +51,7 @@ class Checkpoint(callbacks.Checkpoint):
         monitor, mode: the metric that decides what is best, and whether "min" or "max" is better.
         every_n_steps, every_s: updates and seconds between two writes of last.ckpt; None: write
             it only after epochs.
+        preemption_signal: the number of a signal that is obeyed like SIGTERM; None: no other is.
         average: average the weights of several validations into average.ckpt when training ends.
 
     Attributes:
@@ -66,6 +67,7 @@ class Checkpoint(callbacks.Checkpoint):
         every_n_steps: int | None = None,
         every_s: float | None = None,
         average: AverageOptions | None = None,
+        preemption_signal: int | None = None,
     ) -> None:
         if mode not in ("min", "max"):
             raise ConfigError(f"task.mode={mode}", "it is unknown", "use min or max")
@@ -75,7 +77,7 @@ class Checkpoint(callbacks.Checkpoint):
         self.best_step = 0
         self.best_metrics: dict[str, float] = {}
         self._snapshots = Snapshots(directory, mode, average) if average else None
-        self._signals = StopSignals()
+        self._signals = StopSignals(preemption_signal)
         self._saved_step = 0
         self._saved_s = time.monotonic()
         self._moment: Moment | None = None  # None while what is written is for use.

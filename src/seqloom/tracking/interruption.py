@@ -28,9 +28,14 @@ class Interrupted(SystemExit):
 
 
 class StopSignals:
-    """Listens between `install` and `restore`; `received` is the first signal's number, or None."""
+    """Listens between `install` and `restore`; `received` is the first signal's number, or None.
 
-    def __init__(self) -> None:
+    Args:
+        preemption: one more signal, which means what SIGTERM means.
+    """
+
+    def __init__(self, preemption: int | None = None) -> None:
+        self._signals = (*_SIGNALS, *([] if preemption is None else [preemption]))
         self.received: int | None = None
         self._pid = os.getpid()
         self._previous: dict[int, Any] = {}
@@ -38,7 +43,9 @@ class StopSignals:
     def install(self) -> None:
         """Takes the handlers over; does nothing outside the main thread."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+            self._previous = {
+                number: signal.signal(number, self._handle) for number in self._signals
+            }
 
     def restore(self) -> None:
         for number, handler in self._previous.items():
@@ -50,5 +57,5 @@ class StopSignals:
             return
         if self.received is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = signum
+        self.received = signum if signum in _SIGNALS else signal.SIGTERM
         _log.warning("stopping at the next step that can be saved; Ctrl-C again stops at once")

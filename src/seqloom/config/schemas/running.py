@@ -60,6 +60,7 @@ class Callbacks:
     early_stopping_patience: int | None = MISSING
     checkpoint_every_s: float | None = MISSING
     checkpoint_every_n_steps: int | None = MISSING
+    preemption_signal: str | None = None  # configs of runs from before do not have it
     ema_decay: float | None = MISSING
     average_checkpoints: AverageCheckpoints = field(default_factory=AverageCheckpoints)
     num_examples: int = MISSING

@@ -48,8 +48,21 @@ class Placement(Target):
     num_micro_batches: int = MISSING
 
 
+@dataclass
+class FullySharded(Target):
+    timeout_s: float = MISSING
+
+
+@dataclass
+class ModelParallel(Target):
+    tensor_parallel_size: Any = MISSING  # auto, or a number
+    timeout_s: float = MISSING
+
+
 SCHEMAS: dict[str, dict[str, type]] = {
     "strategy": {
+        "fsdp": FullySharded,
+        "model_parallel": ModelParallel,
         "auto": Automatic,
         "placement": Placement,
         "ddp": DataParallel,

@@ -1,0 +1,1 @@
+"""Hydra finds launchers in this name space; ours is `seqloom.sweeps` behind Hydra's interface."""
