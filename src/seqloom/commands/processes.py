@@ -19,10 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
-from lightning.fabric.strategies.launchers.subprocess_script import _set_num_threads_if_needed
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
@@ -116,21 +114,18 @@ _UNKNOWN = ("processes", "one of them has ended, and told no reason", "see train
 
 
 class WatchedLauncher(_SubprocessScriptLauncher):
-    """Lightning's launcher without its watch: processes that it starts are in `procs`."""
+    """Lightning's launcher, whose own watch is given no process to look after.
+
+    Attributes:
+        started: told of the processes once they are there.
+    """
 
     started: Callable[[list[subprocess.Popen[bytes]]], None]
 
-    def launch(
-        self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any
-    ) -> Any:
-        self.cluster_environment.validate_settings(
-            num_devices=self.num_processes, num_nodes=self.num_nodes
-        )
-        if not self.cluster_environment.creates_processes_externally:
-            self._call_children_scripts()
-            self.started(self.procs)
-        _set_num_threads_if_needed(num_processes=self.num_processes)
-        return function(*args, **kwargs)
+    def _call_children_scripts(self) -> None:
+        super()._call_children_scripts()
+        self.started(self.procs)
+        self.procs = []
 
 
 @contextmanager
