@@ -21,6 +21,7 @@ IDLE_WARNINGS = (
     r"It is recommended to use .*sync_dist=True",  # what is logged is computed over all ranks
     r"Found .* module\(s\) in eval mode",  # a frozen front is
     r".*smaller than the logging interval",  # the end of each validation is logged in any case
+    r"`broadcast_buffers` is deprecated",  # its successor is not in every torch that is allowed
 )
 
 
