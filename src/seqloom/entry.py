@@ -125,8 +125,9 @@ def _compose_and_train(arguments: list[str]) -> None:
         return
     resumed = [o for o in parsed if o.key_or_group == "resume" and o.value() is not None]
     if resumed and resumed[-1].value() == "auto":
-        cfg = continue_config(compose_config(settings))
-        check_fit(cfg, settings)
+        composed = compose_config(settings)
+        check_fit(composed, settings)
+        cfg = continue_config(composed)
         trust_file_of(cfg)
     elif resumed:
         rest = [str(o.input_line) for o in parsed if o.key_or_group != "resume"]

@@ -94,11 +94,10 @@ def test_a_process_that_fails_ends_the_run(
     tiny_settings: tuple[str, ...], tmp_path: Path, kind: str, words: str
 ) -> None:
     path = tmp_path / "run"
-    began = time.monotonic()
     done, num_left = run(
         *("1", kind, *tiny_settings, *SETTINGS, *TWO, f"run_dir={path}"), script=FAILING
     )
-    assert time.monotonic() - began < 3 * LIMIT_S  # With the start of both.
+    assert time.time() - (path / "fault").stat().st_mtime < LIMIT_S
     assert done.returncode == 1, done.stderr
     (line,) = error_lines(done.stderr)
     assert words in line
@@ -116,8 +115,11 @@ def test_a_killed_run_goes_on_but_not_in_mid_epoch_with_other_processes(
 ) -> None:
     path = tmp_path / "run"
     run("1", "kill", *tiny_settings, *SETTINGS, *TWO, f"run_dir={path}", script=FAILING)
+    config, before = (path / "config.yaml").read_bytes(), summary_of(path)
     alone, _ = run(f"resume={path}", "strategy.timeout_s=60", "trainer.devices=1")
     assert alone.returncode == 2
+    assert (path / "config.yaml").read_bytes() == config
+    assert {**summary_of(path), "seconds": 0} == {**before, "seconds": 0}
     (line,) = error_lines(alone.stderr)
     assert "1 processes: the checkpoint was made after batch 2 of epoch 0 by 2" in line
     again, _ = run(f"resume={path}")

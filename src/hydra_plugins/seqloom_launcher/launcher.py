@@ -5,6 +5,7 @@ Only what Hydra knows is read here: the settings and the folder of each job.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class SeqloomLauncher(Launcher):
             self._job(list(overrides), number)
             for number, overrides in enumerate(job_overrides, start=initial_job_idx)
         ]
-        check_jobs(jobs, run_jobs(jobs))
+        check_jobs(jobs, run_jobs(jobs, lambda line: sys.stderr.write(f"{line}\n")))
         done = JobReturn()
         done.status, done.return_value = JobStatus.COMPLETED, None
         return [done] * len(jobs)

@@ -29,6 +29,12 @@ def global_rank() -> int | None:
     return None
 
 
+def _world_size() -> tuple[str, int]:
+    """How many processes torchrun or srun started, and the variable that says so."""
+    name = "WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_NTASKS"
+    return name, int(os.environ[name])
+
+
 def check_processes(cfg: DictConfig) -> None:
     """Raises ConfigError where the processes of the run could not find or not agree with each
     other."""
@@ -46,6 +52,23 @@ def check_processes(cfg: DictConfig) -> None:
             "precision=auto",
             "processes of another launcher might decide differently",
             "write precision=bf16 or precision=fp32",
+        )
+    _check_number(str(cfg.trainer.devices), cfg.trainer.num_nodes)
+
+
+def _check_number(devices: str, num_nodes: int) -> None:
+    if not devices.isdigit():
+        raise ConfigError(
+            f"trainer.devices={devices}",
+            "processes of another launcher might count differently",
+            "write the number of processes on each machine",
+        )
+    name, world_size = _world_size()
+    if int(devices) * num_nodes != world_size:
+        raise ConfigError(
+            f"trainer.num_nodes={num_nodes}",
+            f"with trainer.devices={devices} it does not make {name}={world_size}",
+            "write the machines, and the processes on each",
         )
 
 

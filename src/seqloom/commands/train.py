@@ -112,6 +112,8 @@ def _join_launched(cfg: DictConfig) -> dict[str, float]:
 
     folder = RunFolder(Path(cfg.resume or cfg.run_dir))
     folder.path.mkdir(parents=True, exist_ok=True)  # The first process may not be so far.
+    if cfg.resume is not None and folder.last.is_file():
+        _summary_before(cfg, folder, ())  # Refuses what the first process refuses.
     summary, started_s = Summary(task=cfg.task.name), time.monotonic()
     with _stop_as_exit(cfg.callbacks.preemption_signal):
         return Fitting(cfg, folder, summary, started_s=started_s, rank=global_rank() or 0).run()
@@ -137,14 +139,14 @@ def _kept_summary(
 ) -> Iterator[tuple[Summary, float]]:
     """A summary on disk from the first moment, whose status is true when the block is left.
 
-    A wrong call that has trained nothing leaves status and config as they were before. Beside the
+    A wrong resume that has saved nothing leaves summary and config as they were. Beside the
     summary comes the time of `time.monotonic` at which the run would have begun without its breaks.
     """
     summary = dataclasses.replace(
         before, status="running", error=None, seed=cfg.seed, versions=collect_versions()
     )
     folder.write_summary(summary)
-    config = folder.read_config()
+    config, saved = folder.read_config(), _saved_ns(folder)
     started_s = time.monotonic() - before.seconds
     try:
         with _stop_as_exit(cfg.callbacks.preemption_signal):
@@ -156,13 +158,19 @@ def _kept_summary(
         raise SystemExit(code) from None
     except BaseException as error:
         summary.status, summary.error = "failed", one_line(error)
-        if isinstance(error, ConfigError) and 0 < summary.steps == before.steps:
-            summary.status, summary.error = before.status, before.error
+        is_refused = isinstance(error, ConfigError) and cfg.resume is not None
+        if is_refused and _saved_ns(folder) == saved:
+            summary = before
             folder.write_config(config)
         raise
     finally:
         summary.seconds = time.monotonic() - started_s
         folder.write_summary(summary)
+
+
+def _saved_ns(folder: RunFolder) -> int | None:
+    """When last.ckpt was written; a summary's steps do not tell, for a kill leaves older ones."""
+    return folder.last.stat().st_mtime_ns if folder.last.is_file() else None
 
 
 @contextmanager

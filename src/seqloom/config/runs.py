@@ -76,7 +76,8 @@ def continue_config(config: DictConfig) -> DictConfig:
     """`config`, which says `resume=auto`, as that of the run in its `run_dir` where there is one,
     else as that of a new run there: a job that is started again has the same command line.
 
-    Raises ConfigError without a `run_dir`, and where a checkpoint would undo a setting.
+    Raises ConfigError without a `run_dir`, where a checkpoint would undo a setting, and where a
+    group other than the strategy has another option than that run.
     """
     if config.run_dir is None:
         raise ConfigError(
@@ -90,9 +91,22 @@ def continue_config(config: DictConfig) -> DictConfig:
     for group, name in RESTORED.items():
         if before[group] != config[group]:
             raise ConfigError(group, f"{name} goes on as it was", "start a new run to change it")
+    for group in (*SCHEMAS, "logger"):
+        if group != "strategy" and _parts(before, group) != _parts(config, group):
+            raise ConfigError(
+                group, "a run keeps its parts, only values can change", "start a new run"
+            )
     config.precision = before.precision
     config.resume = str(folder)
     return config
+
+
+def _parts(config: DictConfig, group: str) -> list[str] | str | None:
+    """What the option of a group makes: its target, or the names of the loggers."""
+    if group == "logger":
+        return sorted(str(name) for name in config.logger)
+    target: str | None = OmegaConf.select(config, f"{group}._target_")
+    return target
 
 
 def run_config(

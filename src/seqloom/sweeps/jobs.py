@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,16 +51,18 @@ class Job:
         return [sys.executable, "-m", "seqloom", "train", *self.overrides, *place]
 
 
-def run_jobs(jobs: Sequence[Job]) -> list[int]:
+def run_jobs(jobs: Sequence[Job], tell: Callable[[str], object]) -> list[int]:
     """Runs `jobs` one after the other, whatever becomes of each; returns their exit codes.
+
+    Args:
+        tell: gets a line for the user before each job.
 
     Raises SystemExit (130, 143) when a signal stopped a job.
     """
     codes = []
     with _forwarded() as forward:
         for number, job in enumerate(jobs):
-            settings = " ".join(job.overrides)
-            print(f"job {number + 1} of {len(jobs)}: {settings}", file=sys.stderr, flush=True)
+            tell(f"job {number + 1} of {len(jobs)}: {' '.join(job.overrides)}")
             codes.append(forward.run(job))
             if forward.received is not None:
                 raise SystemExit(128 + forward.received)
@@ -89,6 +91,8 @@ class _Forward:
         environment = {name: value for name, value in os.environ.items() if name not in _OF_A_RUN}
         # A group of its own: from a terminal the job would get Ctrl-C twice, which ends it at once.
         self._process = subprocess.Popen(job.command, env=environment, process_group=0)
+        if self.received is not None:  # It came before there was a job to hand it to.
+            self._process.send_signal(self.received)
         return self._process.wait()
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
