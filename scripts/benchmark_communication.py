@@ -107,7 +107,7 @@ def main() -> None:
     settings = [f"{key}={value}" for key, value in words.items()]
     results = []
     for name, own in ways(num_updates).items():
-        run = folder / name.replace(" ", "-")
+        run = folder / name.replace(" ", "-").replace("=", "")
         results.append(measure(name, [*own, f"trainer.max_steps={num_updates}", *settings], run))
         print(f"{name}: {results[-1]['seconds']:.0f} s, {run}", flush=True)
     print(table(results))

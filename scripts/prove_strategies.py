@@ -9,7 +9,7 @@ largest relative difference of the losses of all updates, of the final weights (
 their tensor, or by 0.1 where all of it is smaller) and of the test metrics. `dropout`: with dropout
 on, each strategy is run twice, which must give the same weights bit for bit, and its losses are
 compared with those of one process by their mean over the last half. Every run is `train.py` in
-processes of its own. Prints Markdown; `output` writes JSON. Exits with 1 where one is above `LIMIT`.
+processes of its own. Prints Markdown; `output` writes JSON. Exits with 1 above `LIMIT`.
 """
 
 from __future__ import annotations
