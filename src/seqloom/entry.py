@@ -18,6 +18,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -158,6 +159,8 @@ def _run_hydra(arguments: list[str], settings: list[str]) -> None:
         sys.argv = command_line
         result = plain(cfg)
         trust_file_of(result)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # under another launcher than ours
+            result.run_dir = result.run_dir or HydraConfig.get().runtime.output_dir
         return _train(result, list(HydraConfig.get().overrides.task))
 
     try:
