@@ -159,7 +159,7 @@ class Checkpoint(callbacks.Checkpoint):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step > self._saved_step:
             self._save_last(trainer, Moment.epoch_end)
-            self._stop_if_asked(trainer)
+            self._stop_if_asked(trainer, Moment.epoch_end)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._signals.restore()
@@ -226,10 +226,12 @@ class Checkpoint(callbacks.Checkpoint):
         # Clocks and signals differ between ranks; a write needs all of them.
         if is_final or _any_rank(trainer, is_due or self._signals.received is not None):
             self._save_last(trainer, moment)
-            self._stop_if_asked(trainer)
+            self._stop_if_asked(trainer, moment)
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
+    def _stop_if_asked(self, trainer: Trainer, moment: Moment) -> None:
         if _any_rank(trainer, self._signals.received is not None):
+            if moment is Moment.batch_end:
+                exact_resume.log_update(trainer)
             raise Interrupted(self._signals.received or signal.SIGTERM)
 
     def _judge(self, trainer: Trainer) -> None:

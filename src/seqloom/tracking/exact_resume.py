@@ -55,6 +55,12 @@ def waits_for_plateau(trainer: Trainer) -> bool:
     )
 
 
+def log_update(trainer: Trainer) -> None:
+    """Writes what the newest update logged, which Lightning does only after the batch's end, when a
+    run that is stopped there has left."""
+    trainer._logger_connector.update_train_step_metrics()
+
+
 def describe(loops: dict[str, Any], moment: Moment) -> None:
     """Edits the loops' state of a checkpoint made at `moment` into a form that resumes exactly."""
     fit = loops["fit_loop"]
