@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import seqloom
+from seqloom.commands.launchers import global_rank
 from seqloom.config.build import trust_file_of, trust_named_files
 from seqloom.config.fit import check_fit
 from seqloom.config.overrides import (
@@ -147,6 +148,12 @@ def _compose_and_train(arguments: list[str]) -> None:
 def _run_hydra(arguments: list[str], settings: list[str]) -> None:
     """Hydra's own ways to compose: a sweep (`-m`), and what its other flags show."""
     if {"-m", "--multirun"} & set(arguments):
+        if global_rank() is not None:
+            raise ConfigError(
+                "-m",
+                "torchrun and srun start the processes of one run, not of a sweep",
+                "start the sweep without them",
+            )
         check_fit(compose_config(settings, sweep=True), settings)
     register()
     # Errors are raised to us instead of printed.
