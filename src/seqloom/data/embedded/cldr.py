@@ -12,7 +12,9 @@ The price: of ten phrases drawn for validation or test nine are thrown away.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import hashlib
 import random
 import unicodedata
@@ -53,7 +55,9 @@ def phrase_pairs(
 def find_locale(language: str) -> Locale:
     """The language's CLDR data; an unknown one is a `ConfigError` with the nearest codes."""
     try:
-        return Locale.parse(language.replace("-", "_"))
+        locale = Locale.parse(language.replace("-", "_"))
+        _keep_apart(str(locale))
+        return locale
     except (UnknownLocaleError, ValueError, TypeError):
         pass
     codes = {code.casefold(): code for code in localedata.locale_identifiers()}
@@ -63,6 +67,13 @@ def find_locale(language: str) -> Locale:
     found = list(dict.fromkeys(codes[word] for word in near)) or ["en", "de", "fr"]
     why = "CLDR has no language of this code"
     raise ConfigError(language, why, f"the nearest codes are {', '.join(found)}")
+
+
+@functools.cache
+def _keep_apart(name: str) -> None:
+    """Babel writes what it looks up for one language into tables that it shares with others which
+    are loaded later; so each gets tables of its own, before anything is looked up."""
+    localedata._cache[name] = copy.deepcopy(localedata.load(name))
 
 
 def split_of(source_text: str) -> str:
