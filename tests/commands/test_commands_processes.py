@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
+from prove_strategies import SharedPlan
 
 from seqloom.commands.train import train
-from seqloom.data import batching, module
+from seqloom.data import module
 from seqloom.runs import read_metrics
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -39,15 +39,6 @@ SETTINGS = (
 )
 
 TinyConfig = Callable[..., DictConfig]
-
-
-class SharedPlan(batching.TrainingPlan):
-    """The batches in the order in which the ranks of `WORLD_SIZE` processes take them."""
-
-    def __call__(self, epoch: int) -> tuple[batching.Batches, np.ndarray]:
-        batches, lengths = super().__call__(epoch)
-        shared = batching.share_out(batches, lengths, world_size=WORLD_SIZE, uneven="cut")
-        return shared, lengths
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,15 @@ def test_a_run_reads_back_as_it_was_written(tmp_path: Path, overrides: list[str]
     assert run_config(tmp_path, []) == cfg
 
 
+@pytest.mark.parametrize("name", ["auto", "ddp"])
+def test_a_run_of_when_strategies_had_no_options_is_read(tmp_path: Path, name: str) -> None:
+    expected = written(tmp_path, f"strategy={name}")
+    path = tmp_path / "config.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(values | {"strategy": {"name": name}}), encoding="utf-8")
+    assert run_config(tmp_path, []) == expected
+
+
 def test_resuming_changes_values_and_keeps_parts(tmp_path: Path) -> None:
     written(tmp_path, "attention=multihead", "trainer.max_epochs=3")
     cfg = resume_config(tmp_path, ["trainer.max_epochs=9", "attention.num_heads=2"])

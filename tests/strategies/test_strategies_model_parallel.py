@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
+from prove_strategies import SharedPlan
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
@@ -24,7 +25,7 @@ from seqloom.commands.evaluate import evaluate
 from seqloom.commands.train import train
 from seqloom.config import plain, resume_config
 from seqloom.config.overrides import compose_config
-from seqloom.data import batching, module
+from seqloom.data import module
 from seqloom.errors import ConfigError
 from seqloom.layers.embedding import TokenEmbedding
 from seqloom.layers.outputs.categorical import Categorical
@@ -61,15 +62,6 @@ SETTINGS = (
     "logger=csv",
 )
 PROCESSES = 2
-
-
-class SharedPlan(batching.TrainingPlan):
-    """The batches in the order in which two processes take them."""
-
-    def __call__(self, epoch: int) -> Any:
-        batches, lengths = super().__call__(epoch)
-        shared = batching.share_out(batches, lengths, world_size=PROCESSES, uneven="cut")
-        return shared, lengths
 
 
 @pytest.fixture(scope="module")

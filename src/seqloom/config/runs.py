@@ -218,4 +218,13 @@ def _read(folder: Path) -> dict[str, Any]:
     values = OmegaConf.to_container(config, resolve=False)
     if not isinstance(values, dict) or "task" not in values:
         raise ConfigError(str(path), "is not the config of a run", "restore the file")
-    return {str(key): value for key, value in values.items()}
+    return {str(key): _modern(str(key), value) for key, value in values.items()}
+
+
+def _modern(group: str, value: Any) -> Any:
+    """`value` as it is written today: strategies once had a name and no options."""
+    if group != "strategy" or value not in ({"name": "auto"}, {"name": "ddp"}):
+        return value
+    options = OmegaConf.load(config_dir() / group / f"{value['name']}.yaml")
+    assert isinstance(options, DictConfig)
+    return {key: options[key] for key in options if key != "defaults"}

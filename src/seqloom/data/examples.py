@@ -8,6 +8,7 @@ Refuses an empty split.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,17 +179,17 @@ class ExampleData(SequenceData):
         )
         self._keys: dict[str, str] = {}
 
+    @abstractmethod
     def sides(self) -> DataSpec:
         """Both sides, where no run's own are given."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make(self, split: str, spec: DataSpec) -> Examples:
         """The examples of `split` (train, val or test), with the ids of `spec`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fingerprint_parts(self, split: str) -> dict[str, object]:
         """Plain values that change whenever `make(split)` would answer something else."""
-        raise NotImplementedError
 
     def describe(self) -> DataSpec:
         """See `SequenceData.describe`."""

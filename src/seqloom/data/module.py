@@ -10,6 +10,7 @@ batches.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, cast
@@ -47,7 +48,7 @@ BATCHINGS: dict[type, str] = {
 }
 
 
-class SequenceData(LightningDataModule):
+class SequenceData(LightningDataModule, ABC):
     """Three splits as batches.
 
     Args:
@@ -94,17 +95,17 @@ class SequenceData(LightningDataModule):
                     f"data.num_{name}={number}", "is no example at all", "write 1 or more"
                 )
 
+    @abstractmethod
     def describe(self) -> DataSpec:
         """Both sides; called once, after `prepare_data`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, split: str) -> BatchSource:
         """What `split` (train, val or test) holds; called once a split, after `describe`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def key(self, split: str) -> str:
         """A hash that changes whenever `load(split)` would answer something else."""
-        raise NotImplementedError
 
     @property
     def spec(self) -> DataSpec:

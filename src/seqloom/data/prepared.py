@@ -8,6 +8,7 @@ has another name. The price: each start hashes the source files once.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import partial
 from pathlib import Path
 
@@ -55,29 +56,29 @@ class PreparedData(SequenceData):
         self._root = cache.cache_root(cache_dir)
         self._keys: dict[str, str] = {}
 
+    @abstractmethod
     def vocabulary_parts(self) -> dict[str, object]:
         """Plain values that change whenever `make_vocabulary` would write something else."""
-        raise NotImplementedError
 
+    @abstractmethod
     def split_parts(self, split: str) -> dict[str, object]:
         """Plain values that change whenever `make_split` would write something else for the same
         vocabulary.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def make_vocabulary(self, folder: Path) -> cache.Facts:
         """Writes both sides into `folder` (`vocabulary.save_spec`), learnt from the training
         split.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def make_split(self, split: str, folder: Path, spec: DataSpec) -> cache.Facts:
         """Writes what `load_split` maps."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_split(self, split: str, folder: Path) -> BatchSource:
         """What `make_split` wrote, mapped into memory."""
-        raise NotImplementedError
 
     def prepare_data(self) -> None:
         """Makes the folders that are missing or damaged; one process at a time, the others wait.

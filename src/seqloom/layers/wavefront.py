@@ -97,7 +97,7 @@ class Wavefront:
 
     def run_tick(self, tick: int, units: Sequence[Unit], work: Callable[[Unit], None]) -> None:
         """Units that need nothing of each other. On GPUs `work` comes back before it is done, so
-        that they overlap; threads on a CPU were slower (scripts/benchmark_wavefront.py)."""
+        that they overlap; threads on a CPU gave no clear gain (scripts/benchmark_wavefront.py)."""
         for unit in units:
             if self.observe is not None:
                 self.observe(tick, unit)

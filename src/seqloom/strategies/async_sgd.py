@@ -29,12 +29,18 @@ from typing import Any
 
 import torch.distributed as dist
 from lightning.fabric.utilities.types import ReduceOp
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.optim import Optimizer
 
 from seqloom.errors import ConfigError
-from seqloom.strategies.setting import Setting, need_processes, refuse_weight_average
+from seqloom.strategies.meeting import MeetingStrategy
+from seqloom.strategies.setting import (
+    Setting,
+    check_timeout,
+    need_processes,
+    refuse_weight_average,
+)
 from seqloom.strategies.shared_weights import SharedWeights
 
 _MEMORY = Path("/dev/shm")  # Where there is none, a file on disk is mapped.
@@ -51,12 +57,7 @@ class AsyncSgd:
     timeout_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        if self.timeout_s <= 0:
-            raise ConfigError(
-                f"strategy.timeout_s={self.timeout_s}",
-                "it is not positive",
-                "write a number above 0",
-            )
+        check_timeout(self.timeout_s)
 
     def for_run(self, setting: Setting) -> Strategy | str:
         """See `StrategyOptions`."""
@@ -95,7 +96,7 @@ class AsyncSgd:
         return AsyncSgdStrategy(timeout=timedelta(seconds=self.timeout_s))
 
 
-class AsyncSgdStrategy(DDPStrategy):
+class AsyncSgdStrategy(MeetingStrategy):
     """Processes that meet only where all of them must be at the same point: around epochs,
     validations and checkpoints."""
 
@@ -171,20 +172,8 @@ class AsyncSgdStrategy(DDPStrategy):
         dist.all_gather_object(votes, decision)
         return min(map(bool, votes)) if all else max(map(bool, votes))
 
-    # Where they meet.
-
-    def on_validation_start(self) -> None:
-        self._meet()
-
-    def on_train_end(self) -> None:
-        self._meet()
-
-    def lightning_module_state_dict(self) -> dict[str, Any]:
-        self._meet()
-        return super().lightning_module_state_dict()
-
-    def _meet(self) -> None:
-        """All processes take the weights to which all have added. All of them call this."""
+    def meet(self) -> None:
+        """All take the weights to which all have added."""
         if self._weights is None:
             return
         self.barrier()

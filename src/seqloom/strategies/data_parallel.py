@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -30,7 +30,8 @@ from seqloom.strategies.communication import (
     Traffic,
     exchange,
 )
-from seqloom.strategies.setting import Setting, refuse_weight_average
+from seqloom.strategies.meeting import MeetingStrategy
+from seqloom.strategies.setting import Setting, check_timeout, refuse_weight_average
 from seqloom.strategies.sparse_rows import SparseRows, private_embeddings
 
 
@@ -87,14 +88,13 @@ class DataParallel:
         ):
             if value < 1:
                 raise ConfigError(f"strategy.{name}={value}", "it is too small", "write 1 or more")
-        for name, size in (
-            ("bucket_size_mib", self.bucket_size_mib),
-            ("timeout_s", self.timeout_s),
-        ):
-            if size <= 0:
-                raise ConfigError(
-                    f"strategy.{name}={size}", "it is not positive", "write a number above 0"
-                )
+        if self.bucket_size_mib <= 0:
+            raise ConfigError(
+                f"strategy.bucket_size_mib={self.bucket_size_mib}",
+                "it is not positive",
+                "write a number above 0",
+            )
+        check_timeout(self.timeout_s)
         if self.sparse_embeddings and self.communication == "local_sgd":
             raise ConfigError(
                 "strategy.sparse_embeddings=true",
@@ -129,7 +129,7 @@ class DataParallel:
         return Communication(traffic)
 
 
-class DataParallelStrategy(DDPStrategy):
+class DataParallelStrategy(MeetingStrategy):
     """DDP that counts what it sends, and sends it as `options` say.
 
     Weights are the same everywhere when a validation begins, when a checkpoint is made and when
@@ -194,17 +194,8 @@ class DataParallelStrategy(DDPStrategy):
         self._communication.end_update(self.optimizers)
         self.lightning_module.log("train/sent_bytes", float(self.num_bytes))
 
-    def on_validation_start(self) -> None:
-        self._meet()
-
-    def on_train_end(self) -> None:
-        self._meet()
-
-    def lightning_module_state_dict(self) -> dict[str, Any]:
-        self._meet()
-        return super().lightning_module_state_dict()
-
-    def _meet(self) -> None:
+    def meet(self) -> None:
+        """See `communication`."""
         if self._communication is not None:
             self._communication.meet(self.optimizers)
 

@@ -18,7 +18,12 @@ from lightning.pytorch.strategies import Strategy
 
 from seqloom.errors import ConfigError
 from seqloom.strategies.grid import GridStrategy
-from seqloom.strategies.setting import Setting, need_processes
+from seqloom.strategies.setting import (
+    Setting,
+    check_timeout,
+    need_processes,
+    refuse_weight_average,
+)
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,12 @@ class FullySharded:
     timeout_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        _check_timeout(self.timeout_s)
+        check_timeout(self.timeout_s)
 
     def for_run(self, setting: Setting) -> Strategy | str:
         """See `StrategyOptions`."""
         need_processes("fsdp", setting)
-        _refuse_average("fsdp", setting)
+        refuse_weight_average("fsdp", setting)
         return GridStrategy(setting.num_processes, 1, timeout_s=self.timeout_s)
 
 
@@ -61,12 +66,12 @@ class ModelParallel:
                 "it is no number of processes that share a vocabulary",
                 "write 2 or more, auto for all, or strategy=fsdp",
             )
-        _check_timeout(self.timeout_s)
+        check_timeout(self.timeout_s)
 
     def for_run(self, setting: Setting) -> Strategy | str:
         """See `StrategyOptions`."""
         need_processes("model_parallel", setting)
-        _refuse_average("model_parallel", setting)
+        refuse_weight_average("model_parallel", setting)
         size = self.tensor_parallel_size
         num_sharing = setting.num_processes if isinstance(size, str) else size
         if setting.num_processes % num_sharing:
@@ -77,19 +82,3 @@ class ModelParallel:
             )
         num_shares = setting.num_processes // num_sharing
         return GridStrategy(num_shares, num_sharing, timeout_s=self.timeout_s)
-
-
-def _check_timeout(timeout_s: float) -> None:
-    if timeout_s <= 0:
-        raise ConfigError(
-            f"strategy.timeout_s={timeout_s}", "it is not positive", "write a number above 0"
-        )
-
-
-def _refuse_average(strategy: str, setting: Setting) -> None:
-    if setting.averages_weights:
-        raise ConfigError(
-            "callbacks.ema_decay",
-            f"strategy={strategy} keeps parts of weights, the average needs whole ones",
-            "write callbacks.ema_decay=null, or strategy=ddp",
-        )

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -30,8 +30,10 @@ from seqloom.data.batch import Batch
 from seqloom.errors import ConfigError
 from seqloom.layers.outputs import TokenLoss
 from seqloom.strategies.holders import Holders
+from seqloom.strategies.meeting import MeetingStrategy
 from seqloom.strategies.setting import (
     Setting,
+    check_timeout,
     need_processes,
     refuse_carried_state,
     refuse_weight_average,
@@ -71,10 +73,7 @@ class Pipeline:
                 "a batch has at least one part",
                 "write 1 or more",
             )
-        if self.timeout_s <= 0:
-            raise ConfigError(
-                f"strategy.timeout_s={self.timeout_s}", "is no time", "write seconds above 0"
-            )
+        check_timeout(self.timeout_s)
         if self.cut != "auto" and not _are_cuts(self.cut):
             raise ConfigError(
                 f"strategy.cut={self.cut}",
@@ -96,7 +95,7 @@ class Pipeline:
         return PipelineStrategy(self)
 
 
-class PipelineStrategy(DDPStrategy):
+class PipelineStrategy(MeetingStrategy):
     """Lightning's processes, each with a stage instead of a copy."""
 
     def __init__(self, options: Pipeline) -> None:
@@ -170,23 +169,13 @@ class PipelineStrategy(DDPStrategy):
         assert self._holders is not None
         return self._holders.total_norm(grads)
 
-    def on_validation_start(self) -> None:
-        self._publish()
-
-    def on_train_end(self) -> None:
-        self._publish()
-
-    def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The whole model's; called by all processes."""
-        self._publish()
-        return super().lightning_module_state_dict()
-
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The whole model's, complete on the first process; called by all."""
         state = super().optimizer_state(optimizer)
         return state if self._holders is None else self._holders.gathered(optimizer, state)
 
-    def _publish(self) -> None:
+    def meet(self) -> None:
+        """All get every parameter from its owner."""
         if self._holders is not None:
             self._holders.publish()
 

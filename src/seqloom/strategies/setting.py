@@ -1,8 +1,7 @@
 """What a run tells the strategy that spreads it, and what `strategy=` gives.
 
 The idea: a strategy's own options are in its YAML, and what only the rest of the run knows comes as
-one `Setting`. Each refuses the settings
-under which it would not compute what one process computes.
+one `Setting`. Each refuses the settings under which it would not compute what one process computes.
 """
 
 from __future__ import annotations
@@ -58,6 +57,14 @@ class StrategyOptions(Protocol):
         ...
 
 
+def check_timeout(timeout_s: float) -> None:
+    """Raises ConfigError unless `timeout_s` is positive."""
+    if timeout_s <= 0:
+        raise ConfigError(
+            f"strategy.timeout_s={timeout_s}", "it is not positive", "write a number above 0"
+        )
+
+
 def need_processes(strategy: str, setting: Setting) -> None:
     """Raises ConfigError unless there are at least two processes."""
     if setting.num_processes < 2:
@@ -93,6 +100,6 @@ def refuse_weight_average(strategy: str, setting: Setting) -> None:
     if setting.averages_weights:
         raise ConfigError(
             "callbacks.ema_decay",
-            f"strategy={strategy} lets the weights of processes differ, whose average is none's",
+            f"under strategy={strategy} no process has the whole weights after each update",
             "write callbacks.ema_decay=null, or strategy=ddp with plain communication",
         )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_ROWS_PER_PRODUCT = 1024
+ROWS_PER_PRODUCT = 1024
 _ROWS_PER_SOFTMAX = 64
 _ROW_MULTIPLE = 128
 
@@ -63,13 +63,13 @@ class LinearCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Hidden [M, D], weight [V, D], bias [V], targets [M] -> the sums loss and nll."""
         needs_gradient = any(ctx.needs_input_grad[:3])
-        dtype = _product_dtype(hidden)
+        dtype = product_dtype(hidden)
         product_weight, product_bias = weight.to(dtype), bias.to(dtype)
         sums = hidden.new_zeros(2, dtype=torch.float32)
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         grad_bias = torch.zeros_like(bias)
-        for start in range(0, len(hidden), _ROWS_PER_PRODUCT):
-            rows = slice(start, start + _ROWS_PER_PRODUCT)
+        for start in range(0, len(hidden), ROWS_PER_PRODUCT):
+            rows = slice(start, start + ROWS_PER_PRODUCT)
             inputs = _rounded_up(hidden[rows], dtype)
             logits = torch.addmm(product_bias, inputs, product_weight.T)
             sums += _softmax_loss(
@@ -134,7 +134,7 @@ def _softmax_loss(
     return sums
 
 
-def _product_dtype(hidden: Tensor) -> torch.dtype:
+def product_dtype(hidden: Tensor) -> torch.dtype:
     """The dtype of products: autocast's where it is on (a custom function does not get it by
     itself)."""
     device = hidden.device.type

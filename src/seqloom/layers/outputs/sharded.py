@@ -18,9 +18,8 @@ from torch import Tensor, autograd
 
 from seqloom.layers.outputs.base import TokenLoss
 from seqloom.layers.outputs.categorical import Categorical
+from seqloom.layers.outputs.cross_entropy import ROWS_PER_PRODUCT, product_dtype
 from seqloom.layers.sharded_embedding import RowShard
-
-_ROWS_PER_PRODUCT = 1024
 
 
 class ShardedCategorical(Categorical):
@@ -67,13 +66,13 @@ class ShardedCrossEntropy(autograd.Function):
         """Hidden [M, D], weight [rows, D], bias [rows], targets [M] in 0..V-1 -> the sums loss and
         nll over all V words."""
         needs_gradient = any(ctx.needs_input_grad[:3])
-        dtype = _product_dtype(hidden)
+        dtype = product_dtype(hidden)
         product_weight, product_bias = weight.to(dtype), bias.to(dtype)
         sums = hidden.new_zeros(2, dtype=_sum_dtype(hidden))
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         grad_bias = torch.zeros_like(bias)
-        for start in range(0, len(hidden), _ROWS_PER_PRODUCT):
-            rows = slice(start, start + _ROWS_PER_PRODUCT)
+        for start in range(0, len(hidden), ROWS_PER_PRODUCT):
+            rows = slice(start, start + ROWS_PER_PRODUCT)
             inputs = hidden[rows].to(dtype)
             scores = torch.addmm(product_bias, inputs, product_weight.T).to(sums.dtype)
             part, grad = _softmax_loss(scores, targets[rows], smoothing, shard)
@@ -125,14 +124,6 @@ def _softmax_loss(
     rows = here.nonzero().squeeze(1)
     grad[rows, places[rows]] -= 1 - smoothing
     return torch.stack([loss, nll]), grad
-
-
-def _product_dtype(hidden: Tensor) -> torch.dtype:
-    """The dtype of products: autocast's where it is on."""
-    device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return _sum_dtype(hidden)
 
 
 def _sum_dtype(hidden: Tensor) -> torch.dtype:
