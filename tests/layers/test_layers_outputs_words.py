@@ -34,7 +34,7 @@ def make(kind: str) -> Output:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_entropy_module, "_ROWS_PER_PRODUCT", 4)
+    monkeypatch.setattr(cross_entropy_module, "ROWS_PER_PRODUCT", 4)
     monkeypatch.setattr(cross_entropy_module, "_ROWS_PER_SOFTMAX", 3)
     monkeypatch.setattr(cross_entropy_module, "_ROW_MULTIPLE", 3)
     monkeypatch.setattr(mixture_module, "_ROWS_PER_CHUNK", 4)

@@ -100,7 +100,7 @@ def check_losses() -> None:
 
 def _check_loss(num_words: int, num_rows: int, smoothing: float, *, is_tied: bool) -> None:
     whole, parts, shards = a_pair(num_words, is_tied=is_tied)
-    sharded._ROWS_PER_PRODUCT = 4  # so that there are several chunks
+    sharded.ROWS_PER_PRODUCT = 4  # so that there are several chunks
     ids, targets = torch.randint(num_words, (2, num_rows))
     expected, rows = independent_loss(whole, ids, targets, smoothing)
     (expected * 3).backward()

@@ -166,7 +166,7 @@ def _wait_for(path: Path) -> None:
         ({"device": torch.device("cuda")}, "trainer.accelerator: strategy=async_sgd"),
         ({"carries_state": True}, "batching=stream: strategy=async_sgd cannot tell"),
         ({"follows_clock": True}, "trainer.max_time: strategy=async_sgd would have"),
-        ({"averages_weights": True}, "callbacks.ema_decay: strategy=async_sgd lets"),
+        ({"averages_weights": True}, "callbacks.ema_decay: under strategy=async_sgd no process"),
     ],
 )
 def test_what_async_sgd_cannot_do_is_refused(

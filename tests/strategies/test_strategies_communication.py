@@ -246,7 +246,7 @@ def test_options_that_cannot_be_are_refused(
         (
             DataParallel(communication="local_sgd"),
             {"averages_weights": True},
-            "callbacks.ema_decay: strategy=ddp with local_sgd lets the weights",
+            "callbacks.ema_decay: under strategy=ddp with local_sgd no process",
         ),
     ],
 )

@@ -269,7 +269,7 @@ def test_what_would_see_micro_batches_is_refused() -> None:
         ({"cut": [2, 2]}, "grow from 1"),
         ({"cut": [0]}, "grow from 1"),
         ({"cut": "half"}, "grow from 1"),
-        ({"timeout_s": 0.0}, "is no time"),
+        ({"timeout_s": 0.0}, "is not positive"),
     ],
 )
 def test_options_of_a_pipeline_are_checked(options: dict[str, Any], why: str) -> None:
