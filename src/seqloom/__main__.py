@@ -76,6 +76,25 @@ def positive(text: str) -> float:
     return float(text)
 
 
+def power(text: str) -> float:
+    """A number from 0 on and not endless."""
+    if not 0 <= float(text) < float("inf"):
+        raise ValueError(text)
+    return float(text)
+
+
+def table(text: str) -> str:
+    """How runs are compared."""
+    return {name: name for name in ("html", "markdown", "csv", "json", "latex")}[text]
+
+
+def port(text: str) -> int:
+    """The number of a port; 0 stands for a free one."""
+    if not 0 <= int(text) <= 65535:
+        raise ValueError(text)
+    return int(text)
+
+
 def form(text: str) -> str:
     """How answers are written."""
     return {"lines": "lines", "jsonl": "jsonl"}[text]
@@ -92,6 +111,9 @@ TYPES: dict[Callable[[str], object], str] = {
     boolean: "true or false",
     count: "a number from 1 on",
     positive: "a number above 0",
+    power: "a number from 0 on",
+    table: "html, markdown, csv, json or latex",
+    port: "a number from 0 to 65535",
     form: "lines or jsonl",
     on_error: "raise or skip",
 }
@@ -138,10 +160,61 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "report": Command(
-        "write report.html anew, for a run or for every run in a folder",
+        "the page of a run, or the comparison of many as a page or a table",
         "seqloom.commands.report:report",
-        {"runs": Key(Path, "folder of a run, or of many", "runs")},
-        examples=("runs=DIR",),
+        {
+            "runs": Key(str, "folders or 'patterns' of runs, by commas", "runs"),
+            "format": Key(table, "html, markdown, csv, json or latex", "form", "html"),
+            "output": Key(
+                str, "a file, or - for standard output", "output", without="beside the runs, or -"
+            ),
+            "metric": Key(str, "what judges, such as test/bleu", "metric", without="the usual one"),
+            "group_by": Key(
+                str, "settings of a group, by commas", "group_by", without="all that differ"
+            ),
+            "pages": Key(boolean, "write the page of every run anew too", "pages", False),
+            "watts": Key(
+                power, "of a run, to estimate energy; 0: none", "watts", without="by its machine"
+            ),
+        },
+        examples=(
+            "runs=DIR",
+            "runs=outputs/sweeps/translation/DATE_TIME metric=test/chrf group_by=cell",
+            "runs='outputs/sweeps/*/*' format=latex output=table.tex",
+        ),
+    ),
+    "reproduce": Command(
+        "train a run again from what its folder holds, and compare the two bit for bit",
+        "seqloom.commands.reproduce:reproduce",
+        {
+            "run": RUN,
+            "output": Key(Path, "folder to train it in", "output", without="RUN-reproduced"),
+            "cell.file": Key(str, "the file of your own cell", "cell_file", without="none"),
+        },
+        examples=("run=DIR", "run=DIR output=DIR2"),
+    ),
+    "sync": Command(
+        "Weights & Biases: rebuild offline runs from their folders, and upload them",
+        "seqloom.commands.sync:sync",
+        {
+            "runs": Key(Path, "folder of a run, or of many", "runs"),
+            "rebuild": Key(boolean, "write every offline run anew", "rebuild", False),
+            "upload": Key(boolean, "upload, where an account is configured", "upload", True),
+        },
+        examples=("runs=outputs", "runs=DIR rebuild=true upload=false"),
+    ),
+    "watch": Command(
+        "follow runs while they work, in the terminal and on a page",
+        "seqloom.commands.watch:watch",
+        {
+            "runs": Key(Path, "folder of a sweep, of a run, or of many", "runs"),
+            "port": Key(port, "of the page; 0: a free one", "port", 8100),
+            "terminal": Key(boolean, "show the table here", "terminal", True),
+            "page": Key(boolean, "serve the page, to this machine only", "page", True),
+            "every_s": Key(positive, "seconds between two looks", "every_s", 1.0),
+            "until_done": Key(boolean, "end when nothing runs any more", "until_done", False),
+        },
+        examples=("runs=outputs/sweeps/translation/DATE_TIME", "runs=outputs page=false"),
     ),
     "tasks": Command("every task with its data sets", "seqloom.commands.tasks:tasks"),
     "doctor": Command("what this machine can do", "seqloom.commands.doctor:doctor"),

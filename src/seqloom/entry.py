@@ -1,9 +1,9 @@
 """From a command line to a command: composition, one line for every mistake, and exit codes.
 
 Exit codes: 0 done, 1 a run that failed, 2 a wrong call, 130 interrupted. One run is composed here,
-because a resumed run starts from its own config and because mistakes are explained; a sweep is
-Hydra's, with a command and a folder for each job (`sweeps`). Torch is imported by the command, so
-a mistake costs a fraction of a second.
+because a resumed run starts from its own config and because mistakes are explained; so is a sweep,
+with a command and a folder for each job (`sweeps`). Other launchers and sweepers of Hydra's compose
+and run by themselves. Torch is imported by the command, so a mistake costs a fraction of a second.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import seqloom
 from seqloom.commands.launchers import global_rank
+from seqloom.commands.sweep import FOLDER_KEY, sweep
 from seqloom.config.build import trust_file_of, trust_named_files
 from seqloom.config.fit import check_fit
 from seqloom.config.overrides import (
@@ -35,7 +37,7 @@ from seqloom.config.overrides import (
     parse,
 )
 from seqloom.config.paths import config_dir, groups
-from seqloom.config.runs import continue_config, plain, resume_config
+from seqloom.config.runs import OF_SWEEPS, continue_config, plain, resume_config
 from seqloom.config.store import register
 from seqloom.errors import ConfigError, SeqloomError
 
@@ -48,6 +50,7 @@ line.
     python train.py task=translation data=multi30k data.root=DIR
     python train.py task=translation strategy=ddp trainer.devices=2
     python train.py -m task=translation cell=lstm,gru seed=1,2,3   one run for each combination
+    python train.py -m task=translation sweep=optuna          search for good settings
     python train.py resume=outputs/translation/RUN            go on exactly where it stopped
 
 GROUP=OPTION swaps a part, KEY=VALUE sets a value (optimizer.lr=0.002). `seqloom train` is the same
@@ -122,6 +125,11 @@ def _compose_and_train(arguments: list[str]) -> None:
     flags = arguments[: len(arguments) - len(settings)]
     _check_flags(flags)
     parsed = [parse(text) for text in settings]
+    hydras = {o.key_or_group for o in parsed if o.is_hydra_override()}
+    if flags in (["-m"], ["--multirun"]) and hydras <= {FOLDER_KEY}:
+        _sweep(settings)
+        return
+    _check_single(parsed)
     if flags not in ([], ["--cfg", "job"]) or any(o.is_hydra_override() for o in parsed):
         _run_hydra(arguments, settings)
         return
@@ -145,15 +153,37 @@ def _compose_and_train(arguments: list[str]) -> None:
         _train(plain(cfg), settings)
 
 
+def _sweep(settings: list[str]) -> None:
+    _refuse_ranks()
+    cfg = compose_config(settings, sweep=True)
+    check_fit(cfg, settings)
+    sweep(cfg, settings)
+
+
+def _refuse_ranks() -> None:
+    if global_rank() is not None:
+        raise ConfigError(
+            "-m",
+            "torchrun and srun start the processes of one run, not of a sweep",
+            "start the sweep without them",
+        )
+
+
+def _check_single(parsed: list[Override]) -> None:
+    """Refuses what only our own sweeps know."""
+    for override in parsed:
+        if override.key_or_group.partition(".")[0] in OF_SWEEPS:
+            raise ConfigError(
+                str(override.input_line),
+                "it belongs to a sweep of Seqloom's own launcher",
+                "write -m, and no other hydra/launcher or hydra/sweeper",
+            )
+
+
 def _run_hydra(arguments: list[str], settings: list[str]) -> None:
     """Hydra's own ways to compose: a sweep (`-m`), and what its other flags show."""
     if {"-m", "--multirun"} & set(arguments):
-        if global_rank() is not None:
-            raise ConfigError(
-                "-m",
-                "torchrun and srun start the processes of one run, not of a sweep",
-                "start the sweep without them",
-            )
+        _refuse_ranks()
         check_fit(compose_config(settings, sweep=True), settings)
     register()
     # Errors are raised to us instead of printed.

@@ -36,6 +36,10 @@ class DataError(SeqloomError):
     """Input that cannot be used; `value` names file and line."""
 
 
+class TrainingError(SeqloomError):
+    """A training that cannot go on; `value` names what was seen, and when."""
+
+
 def one_line(error: BaseException) -> str:
     """An error as summary.json keeps it; one that nobody expected with its type."""
     text = " ".join(str(error).split())

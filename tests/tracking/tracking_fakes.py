@@ -142,5 +142,5 @@ def train(
     except Killed:
         pass
     finally:
-        trainer.logger.close()
+        trainer.logger.finish(0)
     return learner, keep, trainer

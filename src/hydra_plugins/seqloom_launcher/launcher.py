@@ -1,11 +1,11 @@
-"""`hydra/launcher=seqloom`: a sweep's jobs as processes, see `seqloom.sweeps`.
+"""`hydra/launcher=seqloom`: the jobs of a foreign sweeper as processes, see `seqloom.sweeps`.
 
+Sweeps of Seqloom's own do not come this way: this is for `hydra/sweeper=...` of other packages.
 Only what Hydra knows is read here: the settings and the folder of each job.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,18 +15,29 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from seqloom.sweeps.jobs import Job, check_jobs, run_jobs
+from seqloom.sweeps.grid import Grid
+from seqloom.sweeps.jobs import Job
+from seqloom.sweeps.resources import Slots
+from seqloom.sweeps.runner import Runner, check_jobs
+from seqloom.sweeps.table import LiveTable
 
 ConfigStore.instance().store(
     group="hydra/launcher",
     name="seqloom",
-    node={"_target_": f"{__name__}.SeqloomLauncher"},
+    node={"_target_": f"{__name__}.SeqloomLauncher", "num_parallel": 1},
     provider="seqloom",
 )
 
 
 class SeqloomLauncher(Launcher):
-    """Runs each job as a command of its own."""
+    """Runs each job as a command of its own.
+
+    Args:
+        num_parallel: jobs at a time.
+    """
+
+    def __init__(self, num_parallel: int) -> None:
+        self._num_parallel = num_parallel
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -43,7 +54,18 @@ class SeqloomLauncher(Launcher):
             self._job(list(overrides), number)
             for number, overrides in enumerate(job_overrides, start=initial_job_idx)
         ]
-        check_jobs(jobs, run_jobs(jobs, lambda line: sys.stderr.write(f"{line}\n")))
+        source = Grid(
+            jobs,
+            name="/".join(folder.absolute().parts[-2:]),
+            command="",
+            folder=folder,
+            objectives={},
+            apart=[job.overrides for job in jobs],
+        )
+        with LiveTable() as table:
+            slots = Slots(self._num_parallel)
+            record = Runner(source, folder=folder, objectives=[], slots=slots, table=table).run()
+        check_jobs(record, folder)
         done = JobReturn()
         done.status, done.return_value = JobStatus.COMPLETED, None
         return [done] * len(jobs)
@@ -53,4 +75,4 @@ class SeqloomLauncher(Launcher):
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
         folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
-        return Job(tuple(filter_overrides(overrides)), folder)
+        return Job(number, tuple(filter_overrides(overrides)), folder)

@@ -31,12 +31,16 @@ from seqloom.runs import RunFolder
 from seqloom.strategies import Setting, StrategyOptions, precision
 from seqloom.tracking import CsvLogger
 from seqloom.tracking.checkpoints import AverageOptions, Checkpoint
+from seqloom.tracking.divergence import Divergence, FiniteOutputs
 from seqloom.tracking.early_stopping import EarlyStopping
 from seqloom.tracking.ema import WeightAverage
 from seqloom.tracking.loggers import LoggerRecipe
+from seqloom.tracking.overfit import Overfit
 from seqloom.tracking.predictions import PredictionWriter
+from seqloom.tracking.profile import Profile
 from seqloom.tracking.progress import Progress
 from seqloom.tracking.randomness import Randomness
+from seqloom.tracking.step_limit import StepLimit
 from seqloom.tracking.throughput import Throughput
 
 logger = logging.getLogger(__name__)
@@ -108,6 +112,7 @@ def build_callbacks(cfg: DictConfig, folder: RunFolder) -> list[Callback]:
         Throughput(),
         Progress(num_examples=options.num_examples),
         PredictionWriter(path=folder.predictions),
+        *_watchers(cfg, folder),
     ]
     if options.ema_decay is not None:
         callbacks.append(WeightAverage(decay=options.ema_decay))
@@ -117,6 +122,8 @@ def build_callbacks(cfg: DictConfig, folder: RunFolder) -> list[Callback]:
                 monitor=task.monitor, mode=task.mode, patience=options.early_stopping_patience
             )
         )
+    if options.stop_after_steps is not None:
+        callbacks.append(StepLimit(options.stop_after_steps))
     checkpoint = Checkpoint(
         directory=folder.checkpoints,
         monitor=task.monitor,
@@ -129,6 +136,20 @@ def build_callbacks(cfg: DictConfig, folder: RunFolder) -> list[Callback]:
         else signal_number(options.preemption_signal),
     )
     return [*callbacks, checkpoint]
+
+
+def _watchers(cfg: DictConfig, folder: RunFolder) -> list[Callback]:
+    """What ends a training for another reason than its limits, and how it was found."""
+    options, callbacks = cfg.callbacks, list[Callback]()
+    if cfg.trainer.detect_anomaly:
+        callbacks.append(FiniteOutputs())
+    if options.stop_on_divergence:
+        callbacks.append(Divergence(monitor=cfg.task.monitor, best=folder.best))
+    if options.overfit_examples is not None:
+        callbacks.append(Overfit(below=options.overfit_below))
+    if options.profile_updates is not None:
+        callbacks.append(Profile(num_updates=options.profile_updates, trace=folder.trace))
+    return callbacks
 
 
 def build_trainer(

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, open_dict
 
 from seqloom.commands import assembly
 from seqloom.commands.console import console_log, print_result, quiet_trainer
+from seqloom.commands.debugging import anomalies_in_words, print_findings, write_findings
 from seqloom.commands.features import fill
 from seqloom.commands.illustrations import write_illustrations
 from seqloom.commands.loading import read_checkpoint
@@ -30,6 +31,7 @@ from seqloom.commands.processes import ProcessError, watched
 from seqloom.commands.resuming import check_same_vocabulary
 from seqloom.commands.values import plain_values
 from seqloom.data.module import SequenceData
+from seqloom.data.one_batch import OneBatch
 from seqloom.data.video.module import VideoData
 from seqloom.errors import ConfigError, SeqloomError
 from seqloom.learners import ClipReading, Learner
@@ -104,8 +106,8 @@ class Fitting:
                 with watched(trainer, folder.path, partial(self._give_up, trainer)):
                     self._fit(trainer, learner, datamodule, is_resumed)
                     metrics = self._test(trainer, learner, datamodule)
-            if self.is_first:
-                self._leave(learner, metrics)
+                if self.is_first:
+                    self._leave(learner, metrics)
         return metrics
 
     def _pin_precision(self) -> None:
@@ -158,8 +160,11 @@ class Fitting:
         is_resumed: bool,
     ) -> None:
         last = self.folder.last if is_resumed else None
+        num_examples = self.cfg.callbacks.overfit_examples
+        data = datamodule if num_examples is None else OneBatch(datamodule, num_examples)
         try:
-            trainer.fit(learner, datamodule=datamodule, ckpt_path=last, weights_only=True)
+            with anomalies_in_words(trainer):
+                trainer.fit(learner, datamodule=data, ckpt_path=last, weights_only=True)
         finally:
             self._note_progress(trainer)
         if trainer.global_step == 0:
@@ -215,6 +220,7 @@ class Fitting:
         self.summary.seconds = time.monotonic() - self.started_s
         self.summary.status = "finished"
         self.folder.write_summary(self.summary)
+        write_findings(self.folder, self.callbacks)
         write_report(self.folder.path)
         summary = self.summary
         limit = next_limit(
@@ -222,6 +228,7 @@ class Fitting:
         )
         reads_clips = isinstance(learner, ClipReading)
         print_result(self.folder, summary, predictions, limit=limit, reads_clips=reads_clips)
+        print_findings(self.folder, self.callbacks)
 
 
 @contextmanager

@@ -28,8 +28,11 @@ from seqloom.commands.values import plain_values
 from seqloom.config import trust_file_of
 from seqloom.errors import ConfigError, one_line
 from seqloom.runs import RunFolder, Summary, collect_versions, duration_s, read_metrics
+from seqloom.runs.provenance import Session
+from seqloom.sweeps.jobs import PARENT_VARIABLE
 
 JOIN_VARIABLE = "SEQLOOM_RUN_DIR"
+SWEEP_PERIOD_S = 0.5  # between looks at whether the sweep is there
 
 
 def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, float]:
@@ -49,13 +52,14 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, float]:
 
         with told_to_first(Path(joined), rank):
             return _join(RunFolder.open(Path(joined)), rank)
+    _end_with_sweep()
     check_processes(cfg)
     check_trainer(cfg)
     if global_rank():
         return _join_launched(cfg)
     with _opened(cfg) as folder:
         before = _summary_before(cfg, folder, overrides)
-        with _kept_summary(cfg, folder, before) as (summary, started_s):
+        with _kept_summary(cfg, folder, before, overrides) as (summary, started_s):
             os.environ[JOIN_VARIABLE] = str(folder.path.absolute())
             try:
                 from seqloom.commands.fitting import Fitting
@@ -63,6 +67,20 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, float]:
                 return Fitting(cfg, folder, summary, started_s=started_s).run()
             finally:
                 del os.environ[JOIN_VARIABLE]
+
+
+def _end_with_sweep() -> None:
+    """A job whose sweep is gone, killed, saves and ends, so that nobody has two at work."""
+    parent = os.environ.pop(PARENT_VARIABLE, None)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(SWEEP_PERIOD_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="sweep").start()
 
 
 def check_trainer(cfg: DictConfig) -> None:
@@ -135,17 +153,19 @@ def _summary_before(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]
 
 @contextmanager
 def _kept_summary(
-    cfg: DictConfig, folder: RunFolder, before: Summary
+    cfg: DictConfig, folder: RunFolder, before: Summary, overrides: Sequence[str]
 ) -> Iterator[tuple[Summary, float]]:
     """A summary on disk from the first moment, whose status is true when the block is left.
 
-    A wrong resume that has saved nothing leaves summary and config as they were. Beside the
-    summary comes the time of `time.monotonic` at which the run would have begun without its breaks.
+    A wrong resume that has saved nothing leaves summary, config and the record of sessions as they
+    were. Beside the summary comes the time of `time.monotonic` at which the run would have begun
+    without its breaks.
     """
     summary = dataclasses.replace(
         before, status="running", error=None, seed=cfg.seed, versions=collect_versions()
     )
     folder.write_summary(summary)
+    session = Session(folder.path, overrides)
     config, saved = folder.read_config(), _saved_ns(folder)
     started_s = time.monotonic() - before.seconds
     try:
@@ -162,8 +182,10 @@ def _kept_summary(
         if is_refused and _saved_ns(folder) == saved:
             summary = before
             folder.write_config(config)
+            session.withdraw()
         raise
     finally:
+        session.wait()
         summary.seconds = time.monotonic() - started_s
         folder.write_summary(summary)
 

@@ -32,21 +32,21 @@ from seqloom.errors import ConfigError
 LINK = "${"
 # What another option of a group takes over from the run: its weights know nothing else.
 INHERITED = {"data": ("source_language", "target_language")}
+OF_SWEEPS = ("sweep", "launcher")
 # Groups whose values a resumed run has from its checkpoint.
 RESTORED = {"optimizer": "the optimiser", "scheduler": "the schedule"}
 
 
 def plain(config: DictConfig) -> DictConfig:
-    """`config` resolved and without its types: strings for choices, so that it can be stored
-    anywhere.
+    """`config` resolved and without its types, strings for choices, so that it can be stored
+    anywhere; and without what makes a sweep.
 
     Raises:
         ConfigError: a value is missing or a link leads nowhere.
     """
+    own = OmegaConf.masked_copy(config, [key for key in config if key not in OF_SWEEPS])
     try:
-        values = OmegaConf.to_container(
-            config, resolve=True, throw_on_missing=True, enum_to_str=True
-        )
+        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True, enum_to_str=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error.full_key or "config"), first_line(error), "set it") from None
     result = OmegaConf.create(values)

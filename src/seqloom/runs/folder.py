@@ -110,6 +110,14 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
+    def profile(self) -> Path:
+        return self.path / "profile.json"
+
+    @property
+    def trace(self) -> Path:
+        return self.path / "trace.json.gz"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

@@ -16,27 +16,34 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from seqloom.errors import ConfigError
+
+NAME = "run.lock"
 
 
 class RunLock:
     """Holds `folder`/run.lock from construction until `release` or the end of the process.
 
+    Args:
+        key: what the user named the folder by, for the message.
+
     Raises:
         ConfigError: another living process holds it, or one on another machine.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "run.lock"
+    def __init__(self, folder: Path, *, key: str = "run_dir") -> None:
+        self.path = folder / NAME
+        self._key = key
         self._pid = os.getpid()
-        with _flock(folder):
+        with flocked(folder):
             if self.path.exists():
                 self._refuse_living(folder)
                 self.path.unlink()
             file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             with os.fdopen(file, "w", encoding="utf-8") as stream:
-                json.dump(_identity(self._pid), stream)
+                json.dump(identity(self._pid), stream)
         atexit.register(self.release)
 
     def release(self) -> None:
@@ -47,27 +54,46 @@ class RunLock:
             atexit.unregister(self.release)
 
     def _refuse_living(self, folder: Path) -> None:
-        try:
-            holder = json.loads(self.path.read_text(encoding="utf-8"))
-            host, pid = str(holder["host"]), int(holder["pid"])
-        except (ValueError, KeyError, TypeError):
-            return  # Torn by a kill while it was written.
+        holder = _holder(self.path)
+        if holder is None:
+            return
+        host, pid = str(holder["host"]), int(holder["pid"])
         if host != socket.gethostname():
             raise ConfigError(
-                f"run_dir={folder}",
+                f"{self._key}={folder}",
                 f"it is in use by process {pid} on {host}, which this machine cannot see",
                 f"wait for it, or delete {self.path} if that process is gone",
             )
-        if _identity(pid) == holder:
+        if identity(pid) == holder:
             raise ConfigError(
-                f"run_dir={folder}",
+                f"{self._key}={folder}",
                 f"it is in use by process {pid}",
-                "wait until it ends, or choose another run_dir",
+                f"wait until it ends, or choose another {self._key}",
             )
 
 
+def _holder(path: Path) -> dict[str, Any] | None:
+    """Who wrote the lock; None where there is none, or one torn by a kill while it was written."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        host, pid = str(holder["host"]), int(holder["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {**holder, "host": host, "pid": pid}
+
+
+def is_held(folder: Path) -> bool | None:
+    """Whether a living process holds `folder`; None where that cannot be told from here, for the
+    lock is of another machine."""
+    holder = _holder(folder / NAME)
+    if holder is None:
+        return False
+    return identity(holder["pid"]) == holder if holder["host"] == socket.gethostname() else None
+
+
 @contextmanager
-def _flock(folder: Path) -> Iterator[None]:
+def flocked(folder: Path) -> Iterator[None]:
+    """One process at a time, until it is done or dead."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -76,7 +102,7 @@ def _flock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _identity(pid: int) -> dict[str, str | int | None]:
+def identity(pid: int) -> dict[str, str | int | None]:
     """Names a living process; `started` tells it from a later one with the same number."""
     try:
         os.kill(pid, 0)

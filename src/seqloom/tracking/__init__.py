@@ -7,7 +7,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("CsvLogger", "WandbLogger", "TensorboardLogger"):
+    if name in ("CsvLogger", "MlflowLogger", "TensorboardLogger", "WandbLogger"):
         from seqloom.tracking import loggers
 
         return getattr(loggers, name)

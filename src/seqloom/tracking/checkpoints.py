@@ -26,10 +26,10 @@ from seqloom.errors import ConfigError
 from seqloom.runs.files import partial_path, replace_synced
 from seqloom.tracking import exact_resume
 from seqloom.tracking.averaging import AverageOptions, Snapshots
-from seqloom.tracking.csv_logger import CsvLogger
 from seqloom.tracking.ema import WeightAverage
 from seqloom.tracking.exact_resume import Moment
 from seqloom.tracking.interruption import Interrupted, StopSignals
+from seqloom.tracking.run_logger import RunLogger
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Checkpoint(callbacks.Checkpoint):
             exact_resume.restore(trainer, *self._resumed)
             self._resumed = None
         for logger in trainer.loggers:
-            if isinstance(logger, CsvLogger):
+            if isinstance(logger, RunLogger):
                 logger.truncate_after(trainer.global_step - 1)
 
     def on_train_batch_end(

@@ -6,15 +6,15 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from seqloom.runs import MetricsFile
 from seqloom.tracking.logged_run import LoggedRun
+from seqloom.tracking.run_logger import RunLogger
 
 
-class CsvLogger(Logger):
-    """Writes `run.folder.metrics`; a resumed run calls `truncate_after` before it goes on."""
+class CsvLogger(RunLogger):
+    """Writes `run.folder.metrics`, and is the first of a run's loggers: others read the file."""
 
     def __init__(self, *, run: LoggedRun) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class CsvLogger(Logger):
         self._open().truncate_after(step)
 
     @rank_zero_only
-    def close(self) -> None:
+    def finish(self, exit_code: int) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

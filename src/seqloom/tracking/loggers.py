@@ -1,119 +1,65 @@
 """Loggers of a run, owned by one context manager: none is left open or ends with a wrong code.
 
-CSV is the record of truth. Weights & Biases writes into the run folder, offline unless an account
-is configured or WANDB_MODE says otherwise. Online, a resumed run continues under its id
-(`wandb_id.txt`); offline that would overwrite the first part when synced, so a resumed run becomes
-a new one in the same group whose config says `resumed_from`.
+CSV is the record of truth and the first; the others are told what it has. What a tracker does not
+take at the end of a run (a full disk, a picture that cannot be drawn) is a warning: the run and its
+folder are complete by then.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from lightning.pytorch import loggers
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger
 
-from seqloom.errors import ConfigError
-from seqloom.runs import write_atomic
-from seqloom.tracking.csv_logger import CsvLogger
+from seqloom.errors import one_line
+from seqloom.tracking.csv_logger import CsvLogger as CsvLogger
 from seqloom.tracking.logged_run import LoggedRun
+from seqloom.tracking.mlflow_logger import MlflowLogger as MlflowLogger
+from seqloom.tracking.run_logger import RunLogger
+from seqloom.tracking.tensorboard_logger import TensorboardLogger as TensorboardLogger
+from seqloom.tracking.wandb_logger import WandbLogger as WandbLogger
+
+_log = logging.getLogger(__name__)
 
 
 class LoggerRecipe(Protocol):
     """What one entry of `logger=` gives: a logger that still lacks its run."""
 
-    def __call__(self, *, run: LoggedRun) -> loggers.Logger: ...
-
-
-class WandbLogger(loggers.WandbLogger):
-    """Weights & Biases, quiet on the console.
-
-    Args:
-        project, entity, group: as W&B names them; without a group, the run folder's name.
-        mode: auto, online, offline or disabled; the variable WANDB_MODE wins over it.
-        run: the run to log.
-    """
-
-    def __init__(
-        self,
-        *,
-        project: str = "seqloom",
-        entity: str | None = None,
-        group: str | None = None,
-        mode: str = "auto",
-        run: LoggedRun,
-    ) -> None:
-        import wandb
-
-        settings = wandb.Settings(silent=True, console="off")
-        mode = os.environ.get("WANDB_MODE") or mode
-        if mode == "auto":
-            mode = "online" if _has_account() else "offline"
-        identity, resumed_from = _identity(run, is_online=mode == "online")
-        config = {**run.config, "resumed_from": resumed_from} if resumed_from else run.config
-        super().__init__(
-            project=project,
-            name=run.folder.name,
-            save_dir=str(run.folder.path),
-            id=identity,
-            entity=entity,
-            group=group or run.folder.name.replace("/", "-"),
-            job_type="train",
-            mode=mode,
-            config=config,
-            settings=settings,
-        )
-        self._wandb_init.pop("anonymous", None)  # Lightning's, which W&B warns about.
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
-        """Nothing: W&B has the config since the run began."""
-
-    @rank_zero_only
-    def finish(self, exit_code: int) -> None:
-        """Ends the run, if one was begun, as finished (0) or failed."""
-        if self._experiment is not None:
-            self._experiment.finish(exit_code=exit_code)
-            self._experiment = None
-
-
-class TensorboardLogger(loggers.TensorBoardLogger):
-    """TensorBoard files in the run folder's `tensorboard/`."""
-
-    def __init__(self, *, run: LoggedRun) -> None:
-        try:
-            super().__init__(save_dir=str(run.folder.path), name="", version="tensorboard")
-        except ModuleNotFoundError:
-            raise ConfigError(
-                "logger=tensorboard",
-                "TensorBoard is not installed",
-                "pip install 'seqloom[tensorboard]'",
-            ) from None
+    def __call__(self, *, run: LoggedRun) -> RunLogger: ...
 
 
 @contextmanager
-def open_loggers(recipes: Sequence[LoggerRecipe], run: LoggedRun) -> Iterator[list[loggers.Logger]]:
-    """The loggers of `recipes`; closed on leaving, as failed when an exception leaves."""
-    opened: list[loggers.Logger] = []
+def open_loggers(recipes: Sequence[LoggerRecipe], run: LoggedRun) -> Iterator[list[Logger]]:
+    """The loggers of `recipes`; on leaving they are told the outcome and closed.
+
+    An exception closes them as failed, with the exit code that the process will have.
+    """
+    opened: list[RunLogger] = []
     exit_code = 1
     try:
         opened += [recipe(run=run) for recipe in recipes]
-        yield opened
+        yield list(opened)
         exit_code = 0
+        for logger in opened:
+            _log_outcome(logger)
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        code = getattr(stopped, "code", 130)
+        exit_code = code if isinstance(code, int) else 1
+        raise
     finally:
         for logger in opened:
-            if isinstance(logger, WandbLogger):
-                logger.finish(exit_code)
-            elif isinstance(logger, CsvLogger):
-                logger.close()
-            else:
-                logger.finalize("failed" if exit_code else "success")
+            logger.finish(exit_code)
+
+
+def _log_outcome(logger: RunLogger) -> None:
+    try:
+        logger.log_outcome()
+    except Exception as error:
+        _log.warning("%s was not told the outcome: %s", logger.name, one_line(error))
 
 
 @contextmanager
@@ -134,20 +80,3 @@ def log_file(path: Path, *, rank: int = 0) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
-
-
-def _identity(run: LoggedRun, *, is_online: bool) -> tuple[str, str | None]:
-    """The run's id, and the one it goes on from where that must be another."""
-    path = run.folder.wandb_id
-    first = path.read_text(encoding="utf-8").strip() if path.exists() else None
-    if run.is_resumed and first and is_online:
-        return first, None
-    identity = secrets.token_hex(4)
-    rank_zero_only(write_atomic)(path, identity + "\n")
-    return identity, first if run.is_resumed else None
-
-
-def _has_account() -> bool:
-    import wandb
-
-    return bool(wandb.login(prompt=False, verify=False))

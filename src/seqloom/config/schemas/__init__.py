@@ -17,7 +17,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from seqloom.config.schemas import data, learning, model, running, spreading
+from seqloom.config.schemas import data, learning, model, running, spreading, sweeping
 from seqloom.config.schemas.running import Callbacks, Precision, Task, Trainer
 
 
@@ -49,6 +49,9 @@ class Experiment:
     precision: Precision = field(default_factory=Precision)
     logger: dict[str, Any] = field(default_factory=dict)
     callbacks: Callbacks = field(default_factory=Callbacks)
+    # What makes several runs of one command line is no part of a run: `runs.plain` leaves it out.
+    sweep: Any = None
+    launcher: Any = None
 
 
 SCHEMAS: dict[str, dict[str, type]] = {
@@ -56,6 +59,7 @@ SCHEMAS: dict[str, dict[str, type]] = {
     **model.SCHEMAS,
     **learning.SCHEMAS,
     **spreading.SCHEMAS,
+    **sweeping.SCHEMAS,
 }
 
 LOGGERS = running.LOGGERS

@@ -221,3 +221,10 @@ class WandbMode(StrEnum):
     online = "online"
     offline = "offline"
     disabled = "disabled"
+
+
+class UploadedCheckpoint(StrEnum):
+    """Which weights a tracker is given at the end."""
+
+    none = "none"
+    best = "best"

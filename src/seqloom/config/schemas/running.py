@@ -10,6 +10,7 @@ from seqloom.config.schemas.choices import (
     Averaged,
     Direction,
     PrecisionName,
+    UploadedCheckpoint,
     WandbMode,
 )
 from seqloom.config.schemas.parts import Recipe
@@ -42,6 +43,7 @@ class Trainer:
     limit_train_batches: int | float | None = MISSING
     limit_val_batches: int | float | None = MISSING
     limit_test_batches: int | float | None = MISSING
+    detect_anomaly: bool = False  # configs of runs from before do not have it
 
 
 @dataclass
@@ -58,12 +60,18 @@ class AverageCheckpoints:
 @dataclass
 class Callbacks:
     early_stopping_patience: int | None = MISSING
+    stop_after_steps: int | None = None  # as preemption_signal
     checkpoint_every_s: float | None = MISSING
     checkpoint_every_n_steps: int | None = MISSING
     preemption_signal: str | None = None  # configs of runs from before do not have it
     ema_decay: float | None = MISSING
     average_checkpoints: AverageCheckpoints = field(default_factory=AverageCheckpoints)
     num_examples: int = MISSING
+    # Configs of runs from before do not have these.
+    stop_on_divergence: bool = True
+    profile_updates: int | None = None
+    overfit_examples: int | None = None
+    overfit_below: float = 0.01
 
 
 @dataclass
@@ -77,6 +85,9 @@ class WandbLogger(Recipe):
     entity: str | None = MISSING
     group: str | None = MISSING
     mode: WandbMode = MISSING
+    # Configs of runs from before do not have these.
+    upload_checkpoint: UploadedCheckpoint = UploadedCheckpoint.none
+    upload_examples: bool = True
 
 
 @dataclass
@@ -84,8 +95,15 @@ class TensorboardLogger(Recipe):
     pass
 
 
+@dataclass
+class MlflowLogger(Recipe):
+    experiment: str = MISSING
+    tracking_uri: str | None = MISSING
+
+
 LOGGERS: dict[str, type] = {
     "csv": CsvLogger,
     "wandb": WandbLogger,
     "tensorboard": TensorboardLogger,
+    "mlflow": MlflowLogger,
 }

@@ -5,8 +5,6 @@ price: a page is built in memory (some hundred kB, with clips up to 6 MB) before
 old one.
 """
 
-import base64
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +13,10 @@ from seqloom.tracking.report.classes import classes
 from seqloom.tracking.report.clips import clips
 from seqloom.tracking.report.curves import curves
 from seqloom.tracking.report.overview import overview_html
+from seqloom.tracking.report.profile import profile
 from seqloom.tracking.report.run_data import RunData, read_run
 from seqloom.tracking.report.sentences import examples, sentence_scores
-from seqloom.tracking.report.templating import Section, raw, render
+from seqloom.tracking.report.templating import Section, fingerprint, raw, render, script
 from seqloom.tracking.report.usage import configuration, next_commands
 
 SECTIONS: list[Callable[[RunData], Section | None]] = [
@@ -26,6 +25,7 @@ SECTIONS: list[Callable[[RunData], Section | None]] = [
     clips,
     sentence_scores,
     examples,
+    profile,
     next_commands,
     configuration,
 ]
@@ -48,8 +48,7 @@ def write_report(run_folder: Path) -> Path:
 def render_report(run: RunData) -> str:
     """The whole page as a string."""
     sections = [section for make in SECTIONS if (section := make(run)) is not None]
-    script = raw("script.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    code = script("axes.js", "copying.js", "script.js")
     return render(
         "page.html",
         {
@@ -57,7 +56,7 @@ def render_report(run: RunData) -> str:
             "overview": overview_html(run),
             "sections": sections,
             "style": raw("style.css"),
-            "script": script,
-            "script_hash": digest,
+            "script": code,
+            "script_hash": fingerprint(code),
         },
     )

@@ -5,6 +5,8 @@ a run reaches the page only escaped. The price: markup made in Python must be wr
 by hand, which only `charts`, `heat_map` and `differences` do.
 """
 
+import base64
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -13,7 +15,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-TEMPLATES = Path(__file__).parent / "templates"
+TRACKING = Path(__file__).parents[1]
+TEMPLATES = [TRACKING / part / "templates" for part in ("report", "comparison", "watch")]
 PERCENT_METRICS = ("bleu", "chrf")
 FRACTION_METRICS = ("exact_match", "accuracy", "frame_accuracy", "f1", "wer", "cer")
 
@@ -32,8 +35,27 @@ def render(template: str, values: dict[str, Any]) -> Markup:
 
 
 def raw(name: str) -> Markup:
-    """The text of `templates/<name>` as it stands: the style sheet and the script."""
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+    """The text of `templates/<name>` as it stands: a style sheet or a part of a script."""
+    return Markup(_loader.get_source(_environment, name)[0])
+
+
+def script(*names: str) -> Markup:
+    """Parts of a script as one: they see each other's names, and the page sees none of them.
+
+    When all have run, the page says so: `data-ready` on its root element.
+    """
+    parts = Markup("").join(raw(name) for name in names)
+    root = "  document.documentElement"
+    return Markup('"use strict";\n(() => {{\n{}{}{}}})();\n').format(
+        Markup(f'{root}.classList.add("has-script");\n'),
+        parts,
+        Markup(f"{root}.dataset.ready = \"\";\n"),
+    )
+
+
+def fingerprint(text: str) -> str:
+    """The SHA-256 of a script as a Content-Security-Policy names it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def embed(value: Any) -> Markup:
@@ -93,8 +115,9 @@ def shorten(text: str, limit: int = 1000) -> str:
     return f"{text[:limit]} \u2026 ({len(text) - limit:,} more characters)"
 
 
+_loader = FileSystemLoader(TEMPLATES)
 _environment = Environment(
-    loader=FileSystemLoader(TEMPLATES),
+    loader=_loader,
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -1,0 +1,48 @@
+"""What the options of `debug` leave behind and say at the end of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from lightning.pytorch import Callback, Trainer
+
+from seqloom.commands.console import shown
+from seqloom.errors import TrainingError
+from seqloom.runs import RunFolder, write_atomic
+from seqloom.tracking.overfit import Overfit
+from seqloom.tracking.profile import Profile
+
+
+def write_findings(folder: RunFolder, callbacks: Sequence[Callback]) -> None:
+    """Writes profile.json, which the report page reads, where there was a profile."""
+    for result in (each.result for each in callbacks if isinstance(each, Profile)):
+        if result is not None:
+            write_atomic(folder.profile, json.dumps(result.as_dict(), indent=1) + "\n")
+
+
+def print_findings(folder: RunFolder, callbacks: Sequence[Callback]) -> None:
+    """The tables of a profile, and whether a few examples were learnt."""
+    for each in callbacks:
+        if isinstance(each, Profile) and each.result is not None:
+            print("", *each.result.lines(), sep="\n")
+            print(f"trace     {shown(folder.trace)}  (chrome://tracing or ui.perfetto.dev)")
+        elif isinstance(each, Overfit):
+            print(f"\n{each.verdict}")
+
+
+@contextmanager
+def anomalies_in_words(trainer: Trainer) -> Iterator[None]:
+    """What torch's anomaly mode says of a backward pass, as a TrainingError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "returned nan values" not in str(error):
+            raise
+        operation = str(error).split("'")[1]
+        raise TrainingError(
+            f"the gradient of {operation}, update {trainer.global_step + 1}",
+            "it is NaN, while all outputs are finite",
+            "train.log holds the lines that called the operation",
+        ) from error

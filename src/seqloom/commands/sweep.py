@@ -1,0 +1,160 @@
+"""`sweep`: what `python train.py -m ...` does: jobs of a list or of a search, side by side.
+
+The same command goes on with the same sweep: `sweeps/definition.py` finds its folder. A list is
+held by one process at a time; several processes may work on one search.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seqloom.config.overrides import parse
+from seqloom.config.runs import OF_SWEEPS
+from seqloom.errors import ConfigError
+from seqloom.runs.lock import RunLock
+from seqloom.sweeps.definition import Definition, check_definition, sweep_folder
+from seqloom.sweeps.grid import Grid, combinations
+from seqloom.sweeps.jobs import Job
+from seqloom.sweeps.options import SweepOptions
+from seqloom.sweeps.resources import Slots
+from seqloom.sweeps.runner import Runner, check_jobs
+from seqloom.sweeps.source import JobSource
+from seqloom.sweeps.table import LiveTable
+
+FOLDER_KEY = "hydra.sweep.dir"
+
+
+def sweep(cfg: DictConfig, settings: Sequence[str]) -> None:
+    """Runs the sweep of a command line, or goes on with it; prints its folder at the end.
+
+    Args:
+        cfg: composed of all settings, the first value of each that has several.
+        settings: of the command line, as they were typed.
+
+    Raises:
+        ConfigError: no sweep can be made of it, or its folder holds another one.
+        JobError: jobs failed; all others have been run.
+        SystemExit: 130 or 143, by a signal.
+    """
+    options = read_options(cfg, settings)
+    definition = Definition.of(options.settings, options.sweep)
+    check_definition(options.folder, definition)
+    slots = Slots(
+        options.num_parallel,
+        cores_per_job=options.cores_per_job,
+        gpus_per_job=options.gpus_per_job,
+    )
+    if options.sweep["dry_run"]:
+        print(describe(options))
+        return
+    with ExitStack() as held:
+        definition.write(options.folder)
+        if options.sweep["name"] == "grid":
+            lock = RunLock(options.folder, key=FOLDER_KEY)
+            held.callback(lock.release)
+        source = make_source(options)
+        table = held.enter_context(LiveTable())
+        runner = Runner(
+            source,
+            folder=options.folder,
+            objectives=list(objectives(options)),
+            slots=slots,
+            table=table,
+        )
+        record = runner.run()
+    counts = ", ".join(f"{count} {state}" for state, count in record.counts().items())
+    print(f"{options.folder}: {counts} of {record.num_jobs} jobs")
+    print(f"compare them: seqloom report runs={shlex.quote(str(options.folder))}")
+    check_jobs(record, options.folder)
+
+
+def read_options(cfg: DictConfig, settings: Sequence[str]) -> SweepOptions:
+    """The sweep that a command line asks for; its folder is chosen, not made."""
+    parsed = [parse(text) for text in settings]
+    jobs, folder, is_several = [], None, False
+    for override in parsed:
+        key, text = override.key_or_group, str(override.input_line)
+        if key in ("run_dir", "resume"):
+            raise ConfigError(
+                text, "each job of a sweep has its own folder", f"write {FOLDER_KEY}=DIR for all"
+            )
+        if key == FOLDER_KEY:
+            folder = Path(str(override.value()))
+        elif key.partition(".")[0] not in OF_SWEEPS and not override.is_hydra_override():
+            jobs.append(text)
+            is_several = is_several or (key == "task" and override.is_sweep_override())
+    own = _plain(cfg.sweep)
+    task = "several" if is_several else str(cfg.task.name)
+    if folder is None:
+        definition = Definition.of(jobs, own)
+        root = Path("outputs") / "sweeps" / task
+        folder = sweep_folder(root, definition, restart=own["restart"])
+    launcher = _plain(cfg.launcher)
+    return SweepOptions(
+        folder=folder,
+        command=shlex.join(["python", "train.py", "-m", *settings]),
+        settings=tuple(jobs),
+        task=task,
+        monitor=str(cfg.task.monitor),
+        mode=str(cfg.task.mode),
+        sweep=own,
+        num_parallel=launcher["num_parallel"],
+        cores_per_job=launcher["cores_per_job"],
+        gpus_per_job=launcher["gpus_per_job"],
+    )
+
+
+def objectives(options: SweepOptions) -> dict[str, str]:
+    """Metrics by which jobs are judged, with min or max; {} where tasks have different ones."""
+    given = options.sweep["objectives"]
+    if given is not None:
+        return {str(name): str(mode) for name, mode in given.items()}
+    return {} if options.task == "several" else {options.monitor: options.mode}
+
+
+def make_source(options: SweepOptions) -> JobSource:
+    """Where the jobs come from."""
+    if options.sweep["name"] != "grid":
+        from seqloom.sweeps.study import Study
+
+        return Study(options)
+    found = combinations(options.settings)
+    jobs = [
+        Job(number, overrides, options.folder / str(number))
+        for number, (overrides, _) in enumerate(found)
+    ]
+    return Grid(
+        jobs,
+        name=options.name,
+        command=options.command,
+        folder=options.folder,
+        objectives=objectives(options),
+        apart=[apart for _, apart in found],
+        retry_failed=options.sweep["retry_failed"],
+    )
+
+
+def describe(options: SweepOptions) -> str:
+    """The jobs as lines, without starting any: what `sweep.dry_run=true` prints."""
+    if options.sweep["name"] != "grid":
+        from seqloom.sweeps.study import Study
+
+        return Study.describe(options)
+    record = make_source(options).record()
+    lines = [f"{options.folder}: {record.num_jobs} jobs, {options.num_parallel} at a time"]
+    width = len(str(record.num_jobs))
+    for job in record.jobs:
+        lines.append(f"{job.number:>{width}}  {job.state:<12}{' '.join(job.settings)}".rstrip())
+    return "\n".join(lines)
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True, enum_to_str=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}

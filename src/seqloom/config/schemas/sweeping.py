@@ -1,0 +1,31 @@
+"""Schemas of what makes several runs of one command line; no part of a run's own config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from seqloom.config.schemas.choices import Direction
+
+
+@dataclass
+class Launcher:
+    num_parallel: int = MISSING
+    cores_per_job: int | None = MISSING
+    gpus_per_job: int | None = MISSING
+
+
+@dataclass
+class Grid:
+    name: str = MISSING
+    dry_run: bool = MISSING
+    restart: bool = MISSING
+    retry_failed: bool = MISSING
+    objectives: dict[str, Direction] | None = MISSING
+
+
+SCHEMAS: dict[str, dict[str, type]] = {
+    "launcher": {"default": Launcher},
+    "sweep": {"grid": Grid},
+}

@@ -1,0 +1,28 @@
+"""What can be said of many runs: descriptions of groups, and tests of the difference of two."""
+
+from seqloom.sweeps.statistics.bootstrap import PairedTest, paired_bootstrap
+from seqloom.sweeps.statistics.correction import holm
+from seqloom.sweeps.statistics.description import Description, describe
+from seqloom.sweeps.statistics.examples import ExampleSums, metric_sums
+from seqloom.sweeps.statistics.verdict import (
+    GroupScores,
+    Verdict,
+    compare_all,
+    compare_groups,
+    with_correction,
+)
+
+__all__ = [
+    "Description",
+    "ExampleSums",
+    "GroupScores",
+    "PairedTest",
+    "Verdict",
+    "compare_all",
+    "compare_groups",
+    "describe",
+    "holm",
+    "metric_sums",
+    "paired_bootstrap",
+    "with_correction",
+]

@@ -1,0 +1,326 @@
+"""`Study`: a sweep whose jobs are chosen by what became of the earlier ones; a `JobSource`.
+
+The one idea: the study lives with the sweep, in `study.journal` or a database, and a job knows
+nothing of it: what it came to is read from its folder. The number of a trial is the number of its
+job and the name of its folder, so `num_trials` is a total over all sessions, processes and hosts. A
+trial says who runs it; one whose process is dead, or that was interrupted, is taken up before any
+new one, with the same number, settings and folder. One of another host cannot be judged from here
+and is left alone, unless `take_over` says otherwise. A failed trial stays failed.
+
+Import this file only for a search: Optuna is imported with it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import isfinite
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from seqloom.errors import ConfigError
+from seqloom.runs.lock import flocked, identity
+from seqloom.runs.metrics_file import read_metrics
+from seqloom.sweeps.importance import importance
+from seqloom.sweeps.jobs import Job
+from seqloom.sweeps.options import SweepOptions
+from seqloom.sweeps.outcome import Outcome, read_outcome
+from seqloom.sweeps.pruners import make_pruner, why_pruned
+from seqloom.sweeps.record import JobRecord, SearchRecord, SweepRecord
+from seqloom.sweeps.samplers import combinations, make_sampler, suggest
+from seqloom.sweeps.saved_time import saved_time
+from seqloom.sweeps.space import Space, read_space
+from seqloom.sweeps.storage import find_study, open_study
+
+# Attributes of a trial in the study.
+RUNNER, SETTINGS, ERROR, SECONDS, STEPS = "runner", "settings", "error", "seconds", "steps"
+# A trial of a database that says nobody's name is nobody's, when it is older than this.
+NAMELESS = timedelta(minutes=1)
+_STATES = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.WAITING: "waiting",
+}
+_ENDS = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass
+class _Running:
+    """A trial that this process runs; `seen` validations in this session, `known` to the study."""
+
+    trial: Trial
+    known: int
+    seen: int = 0
+
+
+class Study:
+    """Opens the study of a sweep, or makes it.
+
+    Raises ConfigError for anything that is wrong with the space or the options.
+    """
+
+    def __init__(self, options: SweepOptions) -> None:
+        self._options, self._space = options, _read_space(options)
+        self._objectives = _objectives(options)
+        self._total = _total(options, self._space)
+        sweep, count = options.sweep, len(self._objectives)
+        sampler, pruner = make_sampler(sweep, self._space, count), make_pruner(sweep, count)
+        options.folder.mkdir(parents=True, exist_ok=True)
+        modes = list(self._objectives.values())
+        with flocked(options.folder), _quiet():
+            name = _study_name(options)
+            self._study = open_study(options.folder, sweep["storage"], name, modes, sampler, pruner)
+            is_new = not self._study.get_trials(deepcopy=False)
+            starts = sweep["start_from_default"] and str(sweep["sampler"]) != "grid"
+            if is_new and starts and self._space.default:
+                self._study.enqueue_trial(dict(self._space.default))
+        self._running: dict[int, _Running] = {}
+        self._importance: tuple[int, dict[str, dict[str, float]]] = (0, {})
+
+    def take(self) -> Job | None:
+        while True:
+            with flocked(self._options.folder), _quiet():
+                trial = self._orphan() or self._new()
+                if trial is None:
+                    return None
+                trial.set_user_attr(RUNNER, identity(os.getpid()))
+                job = self._job_of(trial)
+            outcome = read_outcome(job.folder, list(self._objectives))
+            if outcome.state not in ("finished", "failed"):
+                return job
+            # It ended while nobody looked.
+            self.follow(job, read_metrics(job.folder / "metrics.csv"))
+            self.finish(job, outcome)
+
+    def follow(self, job: Job, rows: Sequence[Mapping[str, float]]) -> str | None:
+        if len(self._objectives) > 1:
+            return None
+        metric = next(iter(self._objectives))
+        running = self._running[job.number]
+        why = None
+        for row in rows:
+            value = row.get(metric)
+            if value is None:
+                continue
+            running.seen += 1
+            if running.seen <= running.known or not isfinite(value):
+                continue  # It was reported before a kill; or the job itself ends of it.
+            running.known = running.seen
+            running.trial.report(value, running.seen)
+            if why is None and running.trial.should_prune():
+                why = why_pruned(self._options.sweep, metric, value, running.seen)
+        return why
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        trial = self._running.pop(job.number).trial
+        trial.set_user_attr(SECONDS, outcome.seconds)
+        trial.set_user_attr(STEPS, outcome.steps)
+        if outcome.error is not None:
+            trial.set_user_attr(ERROR, outcome.error)
+        with _quiet():
+            if outcome.state == "finished":
+                self._study.tell(trial.number, list(outcome.values), skip_if_finished=True)
+            elif outcome.state in _ENDS:
+                end = _ENDS[outcome.state]
+                self._study.tell(trial.number, state=end, skip_if_finished=True)
+            else:
+                trial.set_user_attr(RUNNER, None)
+
+    def record(self) -> SweepRecord:
+        trials = self._trials()
+        return SweepRecord(
+            name=self._options.name,
+            command=self._options.command,
+            objectives=dict(self._objectives),
+            num_jobs=self._total,
+            jobs=[_job_record(trial) for trial in trials],
+            search=self._search_record(trials),
+        )
+
+    @staticmethod
+    def describe(options: SweepOptions) -> str:
+        """What would be searched, and how far the search is, as lines; nothing is made.
+
+        Raises ConfigError as the constructor does.
+        """
+        space, objectives = _read_space(options), _objectives(options)
+        sweep, total = options.sweep, _total(options, space)
+        make_sampler(sweep, space, len(objectives))
+        make_pruner(sweep, len(objectives))
+        goal = ", ".join(f"{name} ({mode})" for name, mode in objectives.items())
+        lines = [
+            f"{options.folder}: {total} trials, {options.num_parallel} at a time, for {goal}",
+            f"sampler {sweep['sampler']}, pruner {sweep['pruner']}, seed {sweep['seed']}",
+            *_table(space),
+            *space.words,
+        ]
+        study = find_study(options.folder, sweep["storage"], _study_name(options))
+        if study is None:
+            return "\n".join([*lines, "not begun"])
+        states = [_job_record(trial).state for trial in study.get_trials(deepcopy=False)]
+        counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+        return "\n".join([*lines, f"so far: {', '.join(counts) or 'no trial'}"])
+
+    def _orphan(self) -> Trial | None:
+        """The first trial that is under way and belongs to nobody."""
+        for trial in self._trials():
+            is_ours = trial.number in self._running
+            if trial.state == TrialState.RUNNING and not is_ours and self._may_take(trial):
+                return Trial(self._study, trial._trial_id)
+        return None
+
+    def _may_take(self, trial: FrozenTrial) -> bool:
+        if self._options.sweep["take_over"]:
+            return True
+        if RUNNER not in trial.user_attrs and self._options.sweep["storage"] is not None:
+            started = trial.datetime_start
+            return started is not None and datetime.now() - started > NAMELESS
+        return not _is_run(trial)
+
+    def _new(self) -> Trial | None:
+        trials = self._study.get_trials(deepcopy=False)
+        is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        if len(trials) >= self._total and not is_waiting:
+            return None
+        trial = self._study.ask()
+        if trial.number >= self._total:  # Another host was faster.
+            self._study.tell(trial, state=TrialState.FAIL)
+            return None
+        return trial
+
+    def _job_of(self, trial: Trial) -> Job:
+        number = trial.number
+        try:
+            values = suggest(trial, self._space)
+        except ValueError as error:
+            name = _study_name(self._options)
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"sweep.study_name={name}", f"it has another space ({reason})", "choose another"
+            ) from None
+        settings = [parameter.setting(value) for parameter, value in values.items()]
+        trial.set_user_attr(SETTINGS, settings)
+        known = max(self._study.get_trials(deepcopy=False)[number].intermediate_values, default=0)
+        self._running[number] = _Running(trial, known)
+        overrides = (*self._space.fixed, *settings)
+        return Job(number, overrides, self._options.folder / str(number))
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)[: self._total]
+
+    def _search_record(self, trials: Sequence[FrozenTrial]) -> SearchRecord:
+        finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+        if self._importance[0] != len(finished):
+            found = importance(self._study, list(self._objectives), self._options.sweep["seed"])
+            self._importance = (len(finished), found)
+        saved, words = saved_time([_cost(t) for t in finished], [_cost(t) for t in pruned])
+        return SearchRecord(
+            sampler=str(self._options.sweep["sampler"]),
+            pruner=str(self._options.sweep["pruner"]),
+            num_trials=self._total,
+            num_pruned=len(pruned),
+            num_failed=sum(trial.state == TrialState.FAIL for trial in trials),
+            saved_seconds=saved,
+            saved_words=words,
+            importance=self._importance[1],
+            best=self._best(finished),
+        )
+
+    def _best(self, finished: Sequence[FrozenTrial]) -> list[int]:
+        if not finished:
+            return []
+        if len(self._objectives) > 1:
+            return [trial.number for trial in self._study.best_trials]
+        return [self._study.best_trial.number]
+
+
+def _read_space(options: SweepOptions) -> Space:
+    return read_space(options.settings, options.sweep["spaces"])
+
+
+def _objectives(options: SweepOptions) -> dict[str, str]:
+    """Metrics by which trials are judged, each with "min" or "max"."""
+    given = options.sweep["objectives"]
+    if given is None:
+        return {options.monitor: options.mode}
+    if not given:
+        raise ConfigError("sweep.objectives={}", "there is none", "write null, or {val/loss:min}")
+    return {str(name): str(mode) for name, mode in given.items()}
+
+
+def _total(options: SweepOptions, space: Space) -> int:
+    """How many trials there are in all; of a grid no more than it has."""
+    count = int(options.sweep["num_trials"])
+    if count < 1:
+        raise ConfigError(f"sweep.num_trials={count}", "there is no search", "write 1 or more")
+    is_grid = str(options.sweep["sampler"]) == "grid"
+    return min(count, len(combinations(space))) if is_grid else count
+
+
+def _study_name(options: SweepOptions) -> str:
+    return str(options.sweep["study_name"] or options.name)
+
+
+def _is_run(trial: FrozenTrial) -> bool:
+    """Whether somebody works on it, as far as this host can tell."""
+    runner = trial.user_attrs.get(RUNNER)
+    if not runner:
+        return False
+    if runner["host"] != socket.gethostname():
+        return True
+    return bool(identity(int(runner["pid"])) == runner)
+
+
+def _job_record(trial: FrozenTrial) -> JobRecord:
+    attributes = trial.user_attrs
+    under_way = "running" if _is_run(trial) else "interrupted"
+    state = _STATES.get(trial.state, under_way)
+    return JobRecord(
+        number=trial.number,
+        folder=str(trial.number),
+        settings=list(attributes.get(SETTINGS, [])),
+        state=state,
+        values=list(trial.values or []) if state == "finished" else [],
+        error=attributes.get(ERROR),
+        seconds=float(attributes.get(SECONDS, 0.0)),
+        steps=int(attributes.get(STEPS, 0)),
+    )
+
+
+def _cost(trial: FrozenTrial) -> tuple[float, int]:
+    """Seconds, and validations."""
+    return float(trial.user_attrs.get(SECONDS, 0.0)), len(trial.intermediate_values)
+
+
+def _table(space: Space) -> list[str]:
+    rows = [
+        (
+            p.name,
+            p.text,
+            "" if p.name not in space.default else str(space.default[p.name]),
+            p.source,
+        )
+        for p in space.parameters
+    ]
+    head = ("key", "values", "of the config", "from")
+    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [head, *rows]
+    ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna warns of what is still young in it, which is nothing that a user could change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
