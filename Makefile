@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BROWSER := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format clean
@@ -26,7 +27,12 @@ demo: $(STAMP) ## train a small translation model: about two minutes on two core
 	@echo '    python train.py task=translation'
 	@$(BIN)/python train.py task=translation
 
-test: $(STAMP) ## run the tests
+# A browser for the tests of the pages; where none can be had, it says why, and they are skipped.
+$(BROWSER): $(STAMP) scripts/install_browser.py
+	@$(BIN)/python scripts/install_browser.py
+	@touch $(BROWSER)
+
+test: $(STAMP) $(BROWSER) ## run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 lint: $(STAMP) ## check style, format and types

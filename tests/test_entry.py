@@ -15,7 +15,6 @@ from seqloom import entry
 from seqloom.config.overrides import compose_config
 from seqloom.config.runs import plain
 from seqloom.errors import ConfigError, DataError
-from seqloom.sweeps import jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = """
@@ -250,24 +249,3 @@ def test_resuming_gets_the_config_of_the_run(
     assert "a run keeps its parts" in capsys.readouterr().err
     assert entry.train(["--cfg", "job", f"resume={tmp_path}"]) == 0
     assert yaml.safe_load(io.StringIO(capsys.readouterr().out))["seed"] == 8
-
-
-def test_a_sweep_runs_every_job_in_a_folder_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    seen = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs._Forward, "run", lambda self, job: seen.append(job) or 0)
-    monkeypatch.setattr(sys, "argv", ["train.py", "somewhere"])
-    assert entry.train(["-m", "task=translation", "cell=lstm,gru", "seed=1,2"]) == 0
-    settings = [job.overrides for job in seen]
-    assert settings == [
-        ("task=translation", f"cell={cell}", f"seed={seed}")
-        for cell in ("lstm", "gru")
-        for seed in (1, 2)
-    ]
-    folders = [job.folder for job in seen]
-    assert [folder.name for folder in folders] == ["0", "1", "2", "3"]
-    assert {str(folder.parents[1]) for folder in folders} == {"outputs/sweeps/translation"}
-    assert len({folder.parent for folder in folders}) == 1
-    assert sys.argv == ["train.py", "somewhere"]

@@ -115,13 +115,17 @@ def test_each_resume_adds_a_session_and_keeps_the_first(
     assert "+x = 3" in read_patch(run, found[2])
 
 
-def test_a_refused_session_leaves_the_record_as_it_was(run: Path, tmp_path: Path) -> None:
-    Session(run, [], code=tmp_path).withdraw()
-    assert not (run / "environment.json").exists()
-    Session(run, [], code=tmp_path).wait()
-    before = (run / "environment.json").read_bytes()
-    Session(run, ["resume=run"], code=tmp_path).withdraw()
-    assert (run / "environment.json").read_bytes() == before
+@needs_git
+def test_a_refused_session_leaves_the_record_as_it_was(run: Path, code: Path) -> None:
+    (code / "part.py").write_text("x = 2\n")
+    Session(run, [], code=code).withdraw()
+    assert not list(run.iterdir())
+    Session(run, [], code=code).wait()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    (code / "part.py").write_text("x = 3\n")
+    Session(run, ["resume=run"], code=code).withdraw()
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert set(before) == {"environment.json", "uncommitted.patch"}
 
 
 def test_secrets_and_people_stay_out(

@@ -16,10 +16,10 @@ import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
+from sweep_fakes import Started, jobs_told
 
-from seqloom import entry
 from seqloom.config.overrides import compose_config
-from seqloom.sweeps.jobs import Job, JobError, check_jobs, run_jobs
+from seqloom.sweeps.record import SweepRecord
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 TINY = (
@@ -43,44 +43,6 @@ TINY = (
     "strategy=ddp",
     "trainer.devices=2",
 )
-# Stands in for a job: notes its settings, then does what the one named `seed` says.
-STAND_IN = """
-import json, os, signal, sys, time
-words = sys.argv[1:]
-print(json.dumps(words), file=open("told.jsonl", "a"))
-seed = dict(word.split("=", 1) for word in words).get("seed")
-if seed == "13":
-    sys.exit(3)
-if seed == "99":
-    def leave(signum, frame):
-        open("signals", "a").write(f"{signum} ")
-        sys.exit(0)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
-    open("ready", "w").close()
-    time.sleep(60)
-"""
-
-
-@pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder to sweep in, where the job's command is `STAND_IN` with the job's settings."""
-    command = Job.command.fget
-    assert command is not None
-
-    def replaced(job: Job) -> list[str]:
-        return [sys.executable, "-c", STAND_IN, *command(job)[4:]]
-
-    monkeypatch.setattr(Job, "command", property(replaced))
-    monkeypatch.setattr(sys, "argv", ["train.py"])
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def told(folder: Path) -> list[list[str]]:
-    """The settings of each job that ran."""
-    lines = (folder / "told.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def run(*words: str) -> None:
@@ -101,17 +63,22 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return found
 
 
+def states(folder: str = "sweep") -> list[str]:
+    return [job.state for job in SweepRecord.read(Path(folder)).jobs]
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("processes")
 def test_a_job_of_two_processes_is_the_plain_run_of_its_values(tmp_path: Path) -> None:
     tiny = (*TINY, f"data.cache_dir={tmp_path / 'cache'}")
     folder = tmp_path / "a sweep, of two"
     run("-m", *tiny, "seed=1,2", f"hydra.sweep.dir='{folder}'")
-    assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "multirun.yaml"]
+    assert sorted(path.name for path in folder.iterdir()) == ["0", "1", "sweep.json", "sweep.yaml"]
     for name, seed in (("0", 1), ("1", 2)):
         config = yaml.safe_load((folder / name / "config.yaml").read_text(encoding="utf-8"))
         assert (config["seed"], config["optimizer"]["lr"]) == (seed, 0.01)
         assert config["trainer"]["devices"] == 2
+        assert not {"sweep", "launcher"} & config.keys()
         summary = json.loads((folder / name / "summary.json").read_text(encoding="utf-8"))
         assert summary["status"] == "finished"
     run(*tiny, "seed=2", f"run_dir={tmp_path / 'plain'}")
@@ -122,45 +89,58 @@ def test_a_job_of_two_processes_is_the_plain_run_of_its_values(tmp_path: Path) -
     assert any(not torch.equal(first[name], plain[name]) for name in plain)
 
 
-def test_a_failing_job_does_not_end_the_sweep(
-    stand_in: Path, capsys: pytest.CaptureFixture[str]
+def test_failing_jobs_do_not_end_the_sweep(
+    start: Started, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert entry.train(["-m", "task=translation", "seed=13,1,2", "hydra.sweep.dir=sweep"]) == 1
-    assert [words[1] for words in told(stand_in)] == ["seed=13", "seed=1", "seed=2"]
-    *lines, last = capsys.readouterr().err.splitlines()
-    assert last.startswith("error: 1 of 3 jobs: failed: sweep/0; ")
-    assert lines == [
-        f"job {number} of 3: task=translation seed={seed}"
-        for number, seed in ((1, 13), (2, 1), (3, 2))
+    assert start("seed=13,14,15,1", "hydra.sweep.dir=sweep") == 1
+    assert [words[1] for words in jobs_told()] == ["seed=13", "seed=14", "seed=15", "seed=1"]
+    record = SweepRecord.read(Path("sweep"))
+    assert [(job.state, job.error) for job in record.jobs] == [
+        ("failed", "seed=13: it brings no luck; choose another"),
+        ("failed", "DataError: no data"),
+        ("failed", "val/loss is nan"),
+        ("finished", None),
     ]
+    assert record.jobs[3].values == [0.5]
+    output = capsys.readouterr()
+    last = output.err.splitlines()[-1]
+    assert last.startswith("error: 3 of 4 jobs: failed: sweep/0, sweep/1, sweep/2; ")
+    assert "sweep: 3 failed, 1 finished of 4 jobs" in output.out
 
 
-def test_a_sweep_whose_jobs_end_well_says_so(stand_in: Path) -> None:
-    assert entry.train(["-m", "task=translation", "seed=1,2", "hydra.sweep.dir=sweep"]) == 0
-    assert told(stand_in) == [
+def test_a_sweep_whose_jobs_end_well_says_so(start: Started) -> None:
+    assert start("seed=1,2", "hydra.sweep.dir=sweep") == 0
+    assert jobs_told() == [
         ["task=translation", f"seed={seed}", f"run_dir=sweep/{number}"]
         for number, seed in ((0, 1), (1, 2))
     ]
+    assert states() == ["finished", "finished"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_reaches_the_job_and_ends_the_sweep(
-    stand_in: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
+def test_a_signal_reaches_every_job_once_and_the_same_command_goes_on(
+    start: Started, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
     before = signal.getsignal(number)
+    words = ("seed=99,1,2", "cell=lstm,gru", "hydra.sweep.dir=sweep", "launcher.num_parallel=2")
 
     def send() -> None:
-        while not (stand_in / "ready").exists():
+        ready = Path("ready.jsonl")
+        while not ready.exists() or len(ready.read_text().splitlines()) < 2:
             time.sleep(0.02)
         os.kill(os.getpid(), number)
 
     threading.Thread(target=send, daemon=True).start()
-    code = entry.train(["-m", "task=translation", "seed=99,1", "hydra.sweep.dir=sweep"])
-    assert code == 128 + number
-    assert (stand_in / "signals").read_text(encoding="utf-8") == f"{number.value} "
-    assert [words[1] for words in told(stand_in)] == ["seed=99"]
+    assert start(*words) == 128 + number
+    assert Path("signals.jsonl").read_text().split() == [str(number.value)] * 2
+    assert len(jobs_told()) == 2
+    assert states() == ["interrupted"] * 2 + ["waiting"] * 4
     assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted"
     assert signal.getsignal(number) == before
+    assert start(*words) == 0
+    assert states() == ["finished"] * 6
+    later = sorted(jobs_told()[2:], key=lambda job: job[3])
+    assert [job[-1] == "resume=auto" for job in later] == [True] * 2 + [False] * 4
 
 
 @pytest.mark.parametrize(
@@ -178,35 +158,36 @@ def test_a_signal_reaches_the_job_and_ends_the_sweep(
             [2, 3],
         ),
         ("optimizer.lr=1e-3,0.1", "optimizer.lr", [1e-3, 0.1]),
+        ("optimizer.lr=choice(0.5,0.25)", "optimizer.lr", [0.5, 0.25]),
+        ("seed=range(4,7)", "seed", [4, 5, 6]),
+        ("cell=glob(*_gru,exclude=[layer*,li*,min*,conv*])", "cell.zoneout", [None]),
     ],
 )
 def test_values_survive_whatever_is_in_them(
-    stand_in: Path, setting: str, key: str, values: list[Any]
+    start: Started, setting: str, key: str, values: list[Any]
 ) -> None:
-    words = ["-m", "task=translation", setting]
-    assert entry.train([*words, "hydra.sweep.dir='a sweep, it\\'s {mine}'"]) == 0
-    configs = [compose_config(job) for job in told(stand_in)]
+    assert start(setting, "hydra.sweep.dir='a sweep, it\\'s {mine}'") == 0
+    configs = [compose_config(job) for job in jobs_told()]
     for number, (config, value) in enumerate(zip(configs, values, strict=True)):
-        assert OmegaConf.select(config, key) == value
+        if value is not None:
+            assert OmegaConf.select(config, key) == value
         assert config.run_dir == f"a sweep, it's {{mine}}/{number}"
 
 
-def test_a_job_is_no_process_of_a_run_that_is_under_way(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_job_knows_its_sweep_and_belongs_to_no_run_under_way(
+    monkeypatch: pytest.MonkeyPatch, start: Started
 ) -> None:
     monkeypatch.setenv("SEQLOOM_RUN_DIR", "elsewhere")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    code = (
-        "import os, sys; sys.exit(any(n in os.environ for n in ('SEQLOOM_RUN_DIR', 'LOCAL_RANK')))"
-    )
-    monkeypatch.setattr(Job, "command", property(lambda job: [sys.executable, "-c", code]))
-    lines: list[str] = []
-    assert run_jobs([Job(("seed=1",), tmp_path)], lines.append) == [0]
-    assert lines == ["job 1 of 1: seed=1"]
+    assert start("seed=1", "hydra.sweep.dir=many/sweep", "launcher.cores_per_job=3") == 0
+    line = Path("told.jsonl").read_text(encoding="utf-8")
+    assert json.loads(line)[1] == {"SEQLOOM_SWEEP": "many/sweep", "OMP_NUM_THREADS": "3"}
 
 
-def test_all_failed_jobs_are_named(tmp_path: Path) -> None:
-    jobs = [Job((), tmp_path / str(number)) for number in range(3)]
-    check_jobs(jobs, [0, 0, 0])
-    with pytest.raises(JobError, match=rf"2 of 3 jobs: failed: {tmp_path}/0, {tmp_path}/2; see"):
-        check_jobs(jobs, [1, 0, -9])
+def test_so_many_jobs_at_a_time_and_no_more(start: Started) -> None:
+    assert start("seed=range(1,8)", "hydra.sweep.dir=sweep", "launcher.num_parallel=3") == 0
+    lines = Path("times.jsonl").read_text(encoding="utf-8").splitlines()
+    running, most = 0, 0
+    for _, change in sorted(json.loads(line) for line in lines):
+        running += change
+        most = max(most, running)
+    assert (running, most) == (0, 3)

@@ -12,7 +12,7 @@ from seqloom.errors import DataError
 from seqloom.sweeps.statistics import ExampleSums, metric_sums
 from seqloom.sweeps.statistics.edits import edit_distance
 
-WORDS = "the a cat sat on mat, house red blue. Gr\u00fc\u00dfe \u4f60\u597d is".split()
+WORDS = ["the", "a", "cat", "sat", "on", "mat,", "red", "blue.", "Gr\u00fc\u00dfe", "\u4f60\u597d"]
 
 
 def random_lines(seed: int, count: int, longest: int = 12) -> list[str]:

@@ -35,7 +35,7 @@ SIZES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("n", "m", "paired"), SIZES)
+@pytest.mark.parametrize(("n", "m", "paired"), [s for s in SIZES if min(s[:2]) > 1])
 @pytest.mark.parametrize("digits", [9, 0])
 def test_permutation_test_equals_scipy(n: int, m: int, paired: bool, digits: int) -> None:
     generator = np.random.default_rng(n * m)

@@ -200,7 +200,13 @@ def make_member(
     `metrics` replaces the summary's test metrics, `config` the text of config.yaml.
     """
     folder.mkdir(parents=True)
-    chosen = {"cell": "lstm", "unrolling": "dynamic", "seed": 1, "lr": 0.003, "dropout": 0.1}
+    chosen: dict[str, Any] = {
+        "cell": "lstm",
+        "unrolling": "dynamic",
+        "seed": 1,
+        "lr": 0.003,
+        "dropout": 0.1,
+    }
     chosen |= {"hidden_size": 128, "workers": 0, **settings}
     random_ = random.Random(f"{sorted(chosen.items())}")
     score = quality(chosen) + random_.gauss(0, 0.7)

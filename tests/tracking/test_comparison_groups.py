@@ -139,6 +139,39 @@ def test_real_configs_differ_by_their_options_alone(tmp_path: Path) -> None:
     }
 
 
+def test_a_setting_of_a_newer_version_does_not_split_a_group(tmp_path: Path) -> None:
+    """An older config lacks keys and groups; they had the values that are today's defaults."""
+    config = OmegaConf.to_container(plain(compose_config(["task=parity", "cell=gru"])))
+    assert isinstance(config, dict)
+    older = {key: value for key, value in config.items() if key != "frames"}
+    older["stack"] = {k: v for k, v in config["stack"].items() if not k.startswith("zoneout")}
+    older["model"] = config["model"] | {"stack": older["stack"]}
+    changed = older | {"stack": older["stack"] | {"zoneout": 0.5}}
+    changed["model"] = config["model"] | {"stack": changed["stack"]}
+    for number, version in enumerate((config, older, changed)):
+        text = yaml.safe_dump(version | {"seed": number, "data": config["data"]})
+        make_member(tmp_path / str(number), {"seed": number}, config=text)
+    found = compared(tmp_path)
+    assert sorted(len(group.runs) for group in found.groups) == [1, 2]
+    assert [group.label for group in found.groups if len(group.runs) == 2] == ["stack.zoneout=0"]
+
+
+def test_a_seed_of_the_data_that_is_held_fast_splits_no_group(make: Make, tmp_path: Path) -> None:
+    """With `data.seed=1 seed=1,2,3` it equals the seed in one of three runs, by chance."""
+    for seed in (1, 2, 3):
+        folder = make({"seed": seed})
+        text = (folder / "config.yaml").read_text(encoding="utf-8")
+        text = text.replace(f"  seed: {seed}\n", "  seed: 1\n")
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
+    found = compared(tmp_path)
+    assert [len(group.runs) for group in found.groups] == [3]
+    assert found.keys == []
+    folder = make({"seed": 4})
+    found = compared(tmp_path)
+    assert found.keys == ["data.seed"]
+    assert sorted(group.label for group in found.groups) == ["data.seed=1", "data.seed=4"]
+
+
 def test_an_unknown_class_is_named_by_its_class(make: Make, tmp_path: Path) -> None:
     make({})
     folder = make({})
@@ -210,7 +243,8 @@ def test_tasks_are_kept_apart_and_that_is_said(tmp_path: Path) -> None:
         words |= {"hidden_size": 8, "workers": 0, "folder": "x"}
         config = CONFIG.format(**written(words)).replace("name: translation", f"name: {name}")
         score = {"test/bleu": 9.0} if name == "translation" else {"test/accuracy": 0.5}
-        folder = make_member(tmp_path / str(number), words, config=config, metrics=dict(score))
+        metrics: dict[str, float | None] = {"test/nll": 1.0 + number, **score}
+        folder = make_member(tmp_path / str(number), words, config=config, metrics=metrics)
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         (folder / "summary.json").write_text(json.dumps({**summary, "task": name}), "utf-8")
     found = compared(tmp_path)
@@ -220,5 +254,5 @@ def test_tasks_are_kept_apart_and_that_is_said(tmp_path: Path) -> None:
     ]
     assert any("2 tasks (parity, translation)" in note for note in found.notes)
     assert found.main is not None
-    assert found.main.name == "test/accuracy", "that of the most runs"
+    assert found.main.name == "test/nll", "that of the most runs"
     assert found.comparisons == [], "no pair within a task"

@@ -84,6 +84,20 @@ def test_a_killed_run_is_interrupted_and_one_without_summary_too(tmp_path: Path)
     assert read.problems == ["early: there is no summary.json"]
 
 
+def test_a_status_that_there_is_not_is_a_problem(tmp_path: Path) -> None:
+    make_member(tmp_path / "0", {}, status="dreaming")
+    read = read_runs([tmp_path / "0"])
+    assert read.runs[0].status == "interrupted"
+    assert read.problems == ["0: summary.json has the status 'dreaming', which there is not"]
+
+
+def test_endless_nesting_is_a_problem_of_one_run(tmp_path: Path) -> None:
+    make_member(tmp_path / "0", {})
+    (tmp_path / "0/summary.json").write_text("[" * 100_000, encoding="utf-8")
+    read = read_runs([tmp_path / "0"])
+    assert read.problems[0].startswith("0: summary.json cannot be read")
+
+
 def test_the_record_of_a_sweep_adds_what_folders_cannot_tell(tmp_path: Path) -> None:
     make_sweep(tmp_path)
     states = {0: "pruned", 1: "failed", 2: "interrupted"}

@@ -14,6 +14,7 @@ from sacrebleu.metrics import CHRF
 from seqloom.tracking.report import charts, curves, write_report
 from seqloom.tracking.report.differences import marked, num_words, words
 from seqloom.tracking.report.heat_map import heat_map
+from seqloom.tracking.report.overview import overview_html
 from seqloom.tracking.report.run_data import Attention, Point, Prediction, RunData, read_run
 from seqloom.tracking.report.templating import embed
 from seqloom.tracking.report.text_scores import Scorer, length_bins, spread
@@ -290,3 +291,31 @@ def test_embedded_json_cannot_leave_its_script():
     text = embed({"a": "</script><!--&\u2028"})
     assert "<" not in text
     assert json.loads(text) == {"a": "</script><!--&\u2028"}
+
+
+# Where it ran.
+
+
+def test_the_head_tells_where_a_run_was_started(tmp_path):
+    session = {
+        "command": "python train.py task=translation 'x=<b>'",
+        "directory": "$HOME/work",
+        "hardware": {"cpu": "AMD EPYC", "cores": 2, "memory_bytes": 25e9, "gpus": [{"name": "H"}]},
+        "git": {"commit": "08e2375391523" + "0" * 27, "branch": "main", "dirty": True},
+    }
+    folder = make_run(tmp_path / "run", num_predictions=5)
+    assert "Where it ran" not in str(overview_html(read_run(folder)))
+    record = {"sessions": [session, {}, {}]}
+    (folder / "environment.json").write_text(json.dumps(record), encoding="utf-8")
+    html = str(overview_html(read_run(folder)))
+    found = re.findall(r"<dt>([^<]*)</dt><dd><code dir=.auto.>([^<]*)</code>", html)
+    assert [(name, Markup(value).unescape()) for name, value in found] == [
+        ("Commit", "08e237539152 on main, with uncommitted changes"),
+        ("Machine", "AMD EPYC, 2 cores, 25 GB, H"),
+        ("Command", session["command"]),
+        ("In folder", "$HOME/work"),
+        ("Resumed", "2 times"),
+    ]
+    for damaged in ({"sessions": [{"git": 3, "hardware": {"gpus": "x"}}]}, {"sessions": 7}):
+        (folder / "environment.json").write_text(json.dumps(damaged), encoding="utf-8")
+        assert "Where it ran" not in str(overview_html(read_run(folder)))

@@ -62,8 +62,8 @@ class SeqloomLauncher(Launcher):
             objectives={},
             apart=[job.overrides for job in jobs],
         )
-        with LiveTable() as table:
-            slots = Slots(self._num_parallel)
+        slots = Slots(self._num_parallel)
+        with LiveTable(slots.count) as table:
             record = Runner(source, folder=folder, objectives=[], slots=slots, table=table).run()
         check_jobs(record, folder)
         done = JobReturn()

@@ -20,7 +20,7 @@ from seqloom.commands.loading import read_checkpoint
 from seqloom.runs import RunFolder, read_metrics
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt", "average.ckpt")
-FACTS = ("steps", "epochs", "best", "metrics", "fingerprints")
+FACTS = ("steps", "epochs", "metrics", "fingerprints")
 _NO_ROW: dict[str, float] = {}
 
 
@@ -50,6 +50,8 @@ def compare(then: RunFolder, now: RunFolder, *, up_to: int | None = None) -> Com
     if up_to is None:
         _compare_predictions(found, then, now)
         before, after = then.read_summary(), now.read_summary()
+        best = [{key: run.best.get(key) for key in ("score", "step")} for run in (before, after)]
+        found.differences += _facts("summary.json: best", *best)
         for name in FACTS:
             found.differences += _facts(
                 f"summary.json: {name}", getattr(before, name), getattr(after, name)

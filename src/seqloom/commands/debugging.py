@@ -44,5 +44,5 @@ def anomalies_in_words(trainer: Trainer) -> Iterator[None]:
         raise TrainingError(
             f"the gradient of {operation}, update {trainer.global_step + 1}",
             "it is NaN, while all outputs are finite",
-            "train.log holds the lines that called the operation",
+            "the warning above shows the lines that called the operation",
         ) from error

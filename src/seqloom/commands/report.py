@@ -8,6 +8,7 @@ form, and the runs' own pages are written only where they are missing, or asked 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from seqloom.errors import ConfigError, DataError
@@ -53,21 +54,30 @@ def report(
     found = compare_runs(folders, metric=metric, group_by=keys, watts=watts)
     place = _page_place(runs, folders, output) if form == "html" else None
     if form == "html":
-        for folder in folders:
-            if pages or not (folder / PAGE).is_file():
-                write_report(folder)
+        found.read.problems += _write_pages(folders, pages)
     value = payload(found, None if place is None else place.parent)
     if place is not None:
-        _check_folder(place)
-        print(write_comparison(value, place))
+        _write(place, lambda: write_comparison(value, place))
         return
-    text = FORMATS[form](value)
+    # Lone surrogates (from JSON escapes) have no UTF-8 form.
+    text = FORMATS[form](value).encode("utf-8", "replace").decode()
     if output is None or output == "-":
         sys.stdout.write(text)
-        return
-    _check_folder(Path(output))
-    write_atomic(Path(output), text)
-    print(output)
+    else:
+        file = Path(output)
+        _write(file, lambda: write_atomic(file, text))
+
+
+def _write_pages(folders: list[Path], anew: bool) -> list[str]:
+    """The runs' own pages, those that are missing or all; returns what could not be written."""
+    problems = []
+    for folder in folders:
+        if anew or not (folder / PAGE).is_file():
+            try:
+                write_report(folder)
+            except OSError as error:
+                problems.append(f"{folder / PAGE} cannot be written: {error.strerror}")
+    return problems
 
 
 def _page_place(runs: str, folders: list[Path], output: str | None) -> Path:
@@ -85,7 +95,14 @@ def _page_place(runs: str, folders: list[Path], output: str | None) -> Path:
     return place
 
 
-def _check_folder(path: Path) -> None:
+def _write(path: Path, write: Callable[[], object]) -> None:
+    """Calls `write`, which makes `path`, and prints the path. Raises DataError where it cannot."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         why = "it is a folder" if path.is_dir() else "there is no such folder"
         raise DataError(f"output={path}", why, "name a file in a folder that is there")
+    try:
+        write()
+    except OSError as error:
+        why = f"it cannot be written ({error.strerror})"
+        raise DataError(f"output={path}", why, "write output=FILE with another place") from None
+    print(path)

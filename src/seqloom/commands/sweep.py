@@ -21,7 +21,7 @@ from seqloom.runs.lock import RunLock
 from seqloom.sweeps.definition import Definition, check_definition, sweep_folder
 from seqloom.sweeps.grid import Grid, combinations
 from seqloom.sweeps.jobs import Job
-from seqloom.sweeps.options import SweepOptions
+from seqloom.sweeps.options import SEVERAL, SweepOptions
 from seqloom.sweeps.resources import Slots
 from seqloom.sweeps.runner import Runner, check_jobs
 from seqloom.sweeps.source import JobSource
@@ -45,6 +45,8 @@ def sweep(cfg: DictConfig, settings: Sequence[str]) -> None:
     options = read_options(cfg, settings)
     definition = Definition.of(options.settings, options.sweep)
     check_definition(options.folder, definition)
+    if is_list(options):
+        combinations(options.settings)  # Raises where there is no list.
     slots = Slots(
         options.num_parallel,
         cores_per_job=options.cores_per_job,
@@ -55,15 +57,15 @@ def sweep(cfg: DictConfig, settings: Sequence[str]) -> None:
         return
     with ExitStack() as held:
         definition.write(options.folder)
-        if options.sweep["name"] == "grid":
+        if is_list(options):
             lock = RunLock(options.folder, key=FOLDER_KEY)
             held.callback(lock.release)
         source = make_source(options)
-        table = held.enter_context(LiveTable())
+        table = held.enter_context(LiveTable(slots.count))
         runner = Runner(
             source,
             folder=options.folder,
-            objectives=list(objectives(options)),
+            objectives=list(options.objectives),
             slots=slots,
             table=table,
         )
@@ -90,7 +92,7 @@ def read_options(cfg: DictConfig, settings: Sequence[str]) -> SweepOptions:
             jobs.append(text)
             is_several = is_several or (key == "task" and override.is_sweep_override())
     own = _plain(cfg.sweep)
-    task = "several" if is_several else str(cfg.task.name)
+    task = SEVERAL if is_several else str(cfg.task.name)
     if folder is None:
         definition = Definition.of(jobs, own)
         root = Path("outputs") / "sweeps" / task
@@ -110,17 +112,14 @@ def read_options(cfg: DictConfig, settings: Sequence[str]) -> SweepOptions:
     )
 
 
-def objectives(options: SweepOptions) -> dict[str, str]:
-    """Metrics by which jobs are judged, with min or max; {} where tasks have different ones."""
-    given = options.sweep["objectives"]
-    if given is not None:
-        return {str(name): str(mode) for name, mode in given.items()}
-    return {} if options.task == "several" else {options.monitor: options.mode}
+def is_list(options: SweepOptions) -> bool:
+    """Whether the jobs are known beforehand."""
+    return bool(options.sweep["name"] == "grid")
 
 
 def make_source(options: SweepOptions) -> JobSource:
     """Where the jobs come from."""
-    if options.sweep["name"] != "grid":
+    if not is_list(options):
         from seqloom.sweeps.study import Study
 
         return Study(options)
@@ -134,7 +133,7 @@ def make_source(options: SweepOptions) -> JobSource:
         name=options.name,
         command=options.command,
         folder=options.folder,
-        objectives=objectives(options),
+        objectives=options.objectives,
         apart=[apart for _, apart in found],
         retry_failed=options.sweep["retry_failed"],
     )
@@ -142,7 +141,7 @@ def make_source(options: SweepOptions) -> JobSource:
 
 def describe(options: SweepOptions) -> str:
     """The jobs as lines, without starting any: what `sweep.dry_run=true` prints."""
-    if options.sweep["name"] != "grid":
+    if not is_list(options):
         from seqloom.sweeps.study import Study
 
         return Study.describe(options)

@@ -6,6 +6,7 @@ as one likes. Ctrl-C ends it, with exit code 0: a viewer that is closed has done
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,8 +48,9 @@ def watch(
 
 
 def _served(runs: Path, port: int, every_s: float) -> PageServer:
-    name = "/".join(runs.absolute().parts[-2:])
+    name = "/".join(Path(os.path.abspath(runs)).parts[-2:])
     server = PageServer(render_page(name, every_s), runs, port)
+    server.publish(page_state(View(None, [], is_over=False), {}, runs), [])
     print(f"page      {server.address}   (Ctrl-C ends watching, not the runs)", flush=True)
     return server
 
@@ -73,6 +75,8 @@ def _follow(
         if server is not None and (server.is_asked or view.is_over):
             _publish(watched, view, server)
         if until_done and view.is_over:
+            if server is not None and server.is_asked:
+                time.sleep(2 * every_s)  # Whoever looks sees the end.
             return
         time.sleep(every_s)
 

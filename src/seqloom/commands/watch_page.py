@@ -70,7 +70,7 @@ class PageServer:
         self.hosts = {f"{name}:{self.port}" for name in (HOST, "localhost")}
         if self.port == 80:
             self.hosts |= {HOST, "localhost"}
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
 
     @property
@@ -136,7 +136,6 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "seqloom", ""
-    protocol_version = "HTTP/1.1"
     timeout = 30  # Of a connection that says nothing.
 
     def do_GET(self) -> None:
@@ -156,7 +155,6 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        self.close_connection = True  # What it sent is not read.
         self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "this server is only to be looked at")
 
     do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_POST
@@ -186,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": kind, "Content-Length": str(len(body))}
         headers |= {"Content-Security-Policy": policy, **({} if tag is None else {"ETag": tag})}
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            headers |= {"Allow": "GET, HEAD", "Connection": "close"}
+            headers |= {"Allow": "GET, HEAD"}
         self._begin(status, headers)
         if self.command != "HEAD":
             self.wfile.write(body)

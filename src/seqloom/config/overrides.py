@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import (
+    Glob,
+    Override,
+    Transformer,
+    TransformerType,
+    ValueType,
+)
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,7 +34,8 @@ from seqloom.errors import ConfigError
 CONFIG_NAME = "train"
 HYDRA_VERSION_BASE = "1.3"
 OPTIONAL = ("experiment", "debug")  # groups that may be null
-OPEN = "cell.options"  # holds whatever a user's own cell takes
+# What holds whatever a user's own cell takes, and metrics by name.
+OPEN = ("cell.options", "sweep.objectives")
 
 
 def compose_config(overrides: Sequence[str], *, sweep: bool = False) -> DictConfig:
@@ -103,7 +111,10 @@ def apply_setting(override: Override, config: DictConfig) -> None:
     key = override.key_or_group
     if override.is_delete():
         raise ConfigError(str(override.input_line), "a key cannot be removed", "set it to null")
-    is_open = f"{key}.".startswith(f"{OPEN}.") and OmegaConf.select(config, OPEN) is not None
+    is_open = any(
+        f"{key}.".startswith(f"{name}.") and OmegaConf.select(config, name) is not None
+        for name in OPEN
+    )
     if not is_open:
         _check_key(str(override.input_line), key, config)
     for value in reversed(_values(override)):
@@ -205,11 +216,25 @@ def _compose_groups(chosen: Sequence[Override]) -> DictConfig:
 
 def _values(override: Override) -> list[object]:
     if override.is_sweep_override():
-        return list(override.sweep_iterator()) if override.is_discrete_sweep() else []
+        return swept(override) if override.is_discrete_sweep() else []
     value = override.value()
     if override.key_or_group == "logger" and isinstance(value, list):
         return list(value)
     return [value]
+
+
+def swept(override: Override, transformer: TransformerType = Transformer.identity) -> list[Any]:
+    """The values of a discrete sweep in their order, as `transformer` gives them."""
+    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        pattern = cast(Glob, override.value())
+        options = groups(config_dir()).get(override.key_or_group)
+        if options is None:
+            raise ConfigError(str(override.input_line), "only a group has options", "list values")
+        found = pattern.filter(options)
+        if not found:
+            raise ConfigError(str(override.input_line), "no option has such a name", "see --help")
+        return list(found)
+    return list(override.sweep_iterator(transformer))
 
 
 def first_line(error: BaseException) -> str:

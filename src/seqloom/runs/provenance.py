@@ -27,7 +27,7 @@ from seqloom.runs.files import write_atomic
 from seqloom.runs.surroundings import CODE, TIMEOUT_S, describe, without_home
 
 NAME = "environment.json"
-PATCH = "uncommitted.patch"
+PATCH, PATCHES = "uncommitted.patch", "uncommitted*.patch"
 # What decides how numbers are added up, and in how many threads.
 NUMERIC = (
     "OMP_NUM_THREADS",
@@ -68,6 +68,7 @@ class Session:
             "variables": {name: os.environ.get(name) for name in VARIABLES},
         }
         self._before = _read_bytes(folder / NAME)
+        self._patches = set(folder.glob(PATCHES))
         self._thread = threading.Thread(target=self._record, name="provenance", daemon=True)
         self._thread.start()
 
@@ -78,6 +79,8 @@ class Session:
     def withdraw(self) -> None:
         """Leaves the record as it was before: the session was refused."""
         self.wait()
+        for path in set(self._folder.glob(PATCHES)) - self._patches:
+            path.unlink()
         if self._before is None:
             (self._folder / NAME).unlink(missing_ok=True)
         else:
@@ -135,7 +138,7 @@ def command_line(overrides: Sequence[str]) -> str:
 def _kept_patch(folder: Path, patch: str, number: int) -> str:
     """Writes `patch` unless an earlier session had the same; returns the name of its file."""
     name = PATCH if not (folder / PATCH).exists() else f"uncommitted-{number}.patch"
-    for path in sorted(folder.glob("uncommitted*.patch")):
+    for path in sorted(folder.glob(PATCHES)):
         if _read_bytes(path) == patch.encode():
             return path.name
     write_atomic(folder / name, patch)

@@ -12,7 +12,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seqloom.config.overrides import parse
+from hydra.core.override_parser.types import Transformer
+
+from seqloom.config.overrides import parse, swept
 from seqloom.errors import ConfigError, DataError
 from seqloom.sweeps.jobs import Job
 from seqloom.sweeps.outcome import Outcome, read_outcome
@@ -90,16 +92,16 @@ def combinations(settings: Sequence[str]) -> list[tuple[tuple[str, ...], tuple[s
     Raises ConfigError for an interval, which has no end of values.
     """
     axes: dict[str, list[tuple[str, bool]]] = {}
-    for text in settings:
-        override = parse(text)
+    for setting in settings:
+        override = parse(setting)
         key = override.get_key_element()
         if not override.is_sweep_override():
-            axes[key] = [(text, False)]
+            axes[key] = [(setting, False)]
         elif override.is_discrete_sweep():
-            axes[key] = [(f"{key}={value}", True) for value in override.sweep_string_iterator()]
+            axes[key] = [(f"{key}={text}", True) for text in swept(override, Transformer.str)]
         else:
             raise ConfigError(
-                text, "an interval has no end of values", "list them, or write sweep=optuna"
+                setting, "an interval has no end of values", "list them, or write sweep=optuna"
             )
     return [
         (tuple(text for text, _ in chosen), tuple(text for text, swept in chosen if swept))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+SEVERAL = "several"
+
 
 @dataclass(frozen=True)
 class SweepOptions:
@@ -17,7 +19,7 @@ class SweepOptions:
         command: what the user typed.
         settings: all settings of the command line that belong to the jobs, in order, as they were
             typed (`cell=lstm,gru`, `optimizer.lr=interval(0.001,0.1)`).
-        task: its name.
+        task: its name, or SEVERAL.
         monitor, mode: the metric that names the best checkpoint, and min or max.
         sweep: the config group `sweep`, resolved.
         num_parallel: jobs at a time.
@@ -34,6 +36,13 @@ class SweepOptions:
     num_parallel: int = 1
     cores_per_job: int | None = None
     gpus_per_job: int | None = None
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """Metrics by which jobs are judged, with min or max; {} where several tasks have their
+        own."""
+        given = {str(name): str(mode) for name, mode in self.sweep["objectives"].items()}
+        return given or ({} if self.task == SEVERAL else {self.monitor: self.mode})
 
     @property
     def name(self) -> str:

@@ -1,10 +1,10 @@
 """`Parameter`: one key of a search and the values it may have, from Hydra's syntax of sweeps.
 
 The one idea: the same words mean the same in a list of jobs and in a search. `a,b` and
-`choice(a,b)` are words without an order, `range(start, stop, step)` numbers with one (without
-`stop`, as in Python), `interval(low, high)` everything between two numbers, both ends included,
-`int(...)` whole numbers only, `tag(log, ...)` equally many in each decade. What a search cannot
-mean is refused: glob, a range on a logarithmic scale.
+`choice(a,b)` are words without an order (`glob(...)`: some options of a group), `range(start, stop,
+step)` numbers with one (without `stop`, as in Python), `interval(low, high)` everything between two
+numbers, both ends included, `int(...)` whole numbers only, `tag(log, ...)` equally many in each
+decade. A range on a logarithmic scale is refused.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    RangeSweep,
+    Transformer,
+)
 
-from seqloom.config.overrides import parse
+from seqloom.config.overrides import parse, swept
 from seqloom.errors import ConfigError
 
 COMMAND_LINE = "command line"
@@ -109,17 +115,16 @@ def read_parameter(text: str, source: str = COMMAND_LINE) -> Parameter | None:
     key, values = override.get_key_element(), override.value()
     written = override.get_value_string()
     where = text if source == COMMAND_LINE else f"{source}: {text}"
-    if isinstance(values, ChoiceSweep):
-        texts = tuple(dict.fromkeys(override.sweep_string_iterator()))
+    if isinstance(values, ChoiceSweep | Glob):
+        texts = tuple(dict.fromkeys(map(str, swept(override, Transformer.encode))))
         return Parameter(key, written, source, texts)
     if isinstance(values, RangeSweep):
         if "log" in values.tags:
             raise ConfigError(where, "a range has equal steps", "write tag(log, interval(A, B))")
-        texts = tuple(override.sweep_string_iterator())
+        texts = tuple(map(str, swept(override, Transformer.encode)))
         return _of_range(Parameter(key, written, source, texts, is_ordered=True), where)
-    if isinstance(values, IntervalSweep):
-        return _of_interval(key, written, source, values, where)
-    raise ConfigError(where, "its values are not known here", "list them: choice(a,b)")
+    assert isinstance(values, IntervalSweep)
+    return _of_interval(key, written, source, values, where)
 
 
 def _of_range(blank: Parameter, where: str) -> Parameter:

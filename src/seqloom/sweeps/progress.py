@@ -39,7 +39,7 @@ class Progress:
         fraction: how much of the training is done, by whichever limit comes first; None: unknown.
         latest, best: values of the objective; None before the first one.
         left_s: seconds until the training ends; None where it is unknown: before the first epoch
-            has ended, or where patience may end it at any time.
+            has ended, where patience may end it at any time, and when the test has begun.
         quiet_s: seconds since the last sign of life; 0 for a run that has ended.
     """
 
@@ -103,7 +103,8 @@ class ProgressReader:
         word = "nothing new" if held else "no sign of life"
         note = f"{word} for {span(quiet_s)}" if is_silent else ""
         fraction, left_s = self._fraction(), None
-        if fraction and not is_silent and not self._limits().get("patience"):
+        is_open = is_silent or bool(self._limits().get("patience"))
+        if fraction is not None and 0 < fraction < 1 and not is_open:
             took_s = self._row.get("seconds", 0.0)
             left_s = max(0.0, took_s * (1 - fraction) / fraction - quiet_s)
         return self._with("running", note, quiet_s, left_s)

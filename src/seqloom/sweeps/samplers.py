@@ -5,35 +5,23 @@ that lives as long as the process has a random state that a kill loses; here eac
 one, seeded by (seed, number), which learns from the study's trials alone. So a search that was
 killed and goes on chooses what one in one go would have chosen, as long as one trial runs at a
 time. The price: a Gaussian process is fitted without the parameters of the last fit.
-
-CMA-ES (Hansen 2016) is ours, over the package `cmaes`: Optuna's keeps its state in the study as a
-pickle, and a study may come from elsewhere. It is rebuilt from the finished trials in the order of
-their numbers, a generation at a time. Import this file only where a search begins: Optuna takes
-half a second.
+Import this file only where a search begins: Optuna takes half a second.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import cmaes  # type: ignore[import-untyped]
-import numpy as np
 from optuna import Study
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from seqloom.errors import ConfigError
+from seqloom.sweeps.cma_sampler import CmaSampler
 from seqloom.sweeps.parameter import Parameter
 from seqloom.sweeps.space import Space
 
@@ -64,30 +52,6 @@ def make_sampler(options: Mapping[str, Any], space: Space, num_objectives: int) 
     else:
         made = lambda seed: RandomSampler(seed=seed)  # noqa: E731
     return TrialSampler(made, options["seed"])
-
-
-def suggest(trial: Trial, space: Space) -> dict[Parameter, Any]:
-    """The trial's values, chosen now unless they were before."""
-    values: dict[Parameter, Any] = {}
-    chosen: dict[str, object] = {}
-    for parameter in space.parameters:
-        if parameter.key in chosen or not parameter.applies(chosen):
-            continue
-        value = _suggest_one(trial, parameter)
-        values[parameter] = chosen[parameter.key] = value
-    return values
-
-
-def distribution(parameter: Parameter) -> BaseDistribution:
-    """What Optuna calls it."""
-    if not parameter.is_ordered:
-        return CategoricalDistribution(parameter.texts)
-    if parameter.is_int:
-        low, high, step = int(parameter.low), int(parameter.high), int(parameter.step or 1)
-        return IntDistribution(low, high, log=parameter.log, step=step)
-    return FloatDistribution(
-        float(parameter.low), float(parameter.high), log=parameter.log, step=parameter.step
-    )
 
 
 def combinations(space: Space) -> list[dict[str, Any]]:
@@ -188,96 +152,6 @@ class GridSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         return self._combinations[trial.number % len(self._combinations)][param_name]
-
-
-class CmaSampler(BaseSampler):
-    """Numbers by CMA-ES in the unit cube, words at random; one objective.
-
-    Args:
-        numeric: keys that every trial has, at least two.
-        population_size: finished trials of a generation.
-    """
-
-    def __init__(self, numeric: Sequence[Parameter], population_size: int, seed: int) -> None:
-        self._numeric, self._size, self._seed = numeric, population_size, seed
-        self._random = RandomSampler(seed=seed)
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {parameter.name: distribution(parameter) for parameter in self._numeric}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
-        names = set(search_space)
-        finished = [
-            (self._point(other.params), sign * float(other.value or 0.0))
-            for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if names <= set(other.params)
-        ]
-        optimizer = cmaes.CMA(
-            mean=np.full(len(self._numeric), 0.5),
-            sigma=1 / 6,
-            bounds=np.tile([0.0, 1.0], (len(self._numeric), 1)),
-            population_size=self._size,
-            seed=self._seed,
-        )
-        for start in range(0, len(finished) - self._size + 1, self._size):
-            optimizer.tell(finished[start : start + self._size])
-        point = optimizer.ask()
-        return {p.name: from_unit(p, x) for p, x in zip(self._numeric, point, strict=True)}
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._random.sample_independent(study, trial, param_name, param_distribution)
-
-    def _point(self, params: Mapping[str, Any]) -> np.ndarray:
-        return np.array([to_unit(parameter, params[parameter.name]) for parameter in self._numeric])
-
-
-def to_unit(parameter: Parameter, value: float) -> float:
-    """Where a number lies between its ends: 0 to 1, on its scale."""
-    low, high = _scaled_ends(parameter)
-    scaled = math.log(value) if parameter.log else value
-    return (scaled - low) / (high - low) if high > low else 0.5
-
-
-def from_unit(parameter: Parameter, place: float) -> float:
-    """The number at that place, one that the parameter has."""
-    low, high = _scaled_ends(parameter)
-    value = low + (high - low) * float(place)
-    value = math.exp(value) if parameter.log else value
-    step = parameter.step or (1 if parameter.is_int else None)
-    if step is not None:
-        value = parameter.low + round((value - parameter.low) / step) * step
-    value = min(max(value, parameter.low), parameter.high)
-    return round(value) if parameter.is_int else float(value)
-
-
-def _scaled_ends(parameter: Parameter) -> tuple[float, float]:
-    ends = parameter.low, parameter.high
-    return (math.log(ends[0]), math.log(ends[1])) if parameter.log else ends
-
-
-def _suggest_one(trial: Trial, parameter: Parameter) -> Any:
-    found = distribution(parameter)
-    if isinstance(found, CategoricalDistribution):
-        return trial.suggest_categorical(parameter.name, found.choices)
-    if isinstance(found, IntDistribution):
-        return trial.suggest_int(
-            parameter.name, found.low, found.high, step=found.step, log=found.log
-        )
-    assert isinstance(found, FloatDistribution)
-    return trial.suggest_float(
-        parameter.name, found.low, found.high, step=found.step, log=found.log
-    )
 
 
 def _numeric(space: Space, num_objectives: int) -> list[Parameter]:

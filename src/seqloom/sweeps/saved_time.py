@@ -26,7 +26,7 @@ def saved_time(
     saved = sum(seconds / count * max(0.0, typical - count) for seconds, count in known)
     mean = statistics.mean(count for _, count in known)
     words = (
-        f"{len(known)} trials were stopped after {mean:.1f} of {typical:g} validations in the mean; "
-        "the rest is counted at each one's own pace"
+        f"{len(known)} trials were stopped after {mean:.1f} of {typical:g} validations in the "
+        "mean; what they had left is counted at the pace of each"
     )
     return saved, words

@@ -64,6 +64,18 @@ class Space:
         """Whether some keys are there in some trials only."""
         return any(parameter.when for parameter in self.parameters)
 
+    def table(self) -> list[str]:
+        """A line for each key: its values, the config's own one, and who says so."""
+        rows = [("key", "values", "of the config", "from")]
+        rows += [
+            (p.name, p.text, str(self.default.get(p.name, "")), p.source) for p in self.parameters
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return [
+            "  ".join(c.ljust(width) for c, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+
 
 def read_space(settings: Sequence[str], names: Sequence[str] | None) -> Space:
     """The space of a command line.

@@ -31,6 +31,11 @@ class Standing:
         """What sets it apart, on one line."""
         return " ".join(self.job.settings)
 
+    @property
+    def value(self) -> float | None:
+        """Of the first objective: what the record says, else the best that was logged."""
+        return self.job.values[0] if self.job.values else self.progress.best
+
 
 class Standings:
     """Follows the jobs of one sweep; keeps a reader for each that has begun."""
@@ -118,10 +123,11 @@ def left_s(
 
 
 def best(record: SweepRecord, standings: Sequence[Standing]) -> Standing | None:
-    """The finished job that is best by the first objective; None before the first."""
-    mode = next(iter(record.objectives.values()), "min")
-    found = [s for s in standings if s.progress.state == "finished" and s.job.values]
-    if not found:
+    """The finished job that is best by the first objective; None before the first, or where there
+    is no objective."""
+    ended = [s for s in standings if s.progress.state == "finished"]
+    found = [(s.value, s) for s in ended if s.value is not None]
+    if not found or not record.objectives:
         return None
-    choose = min if mode == "min" else max
-    return choose(found, key=lambda standing: standing.job.values[0])
+    choose = min if next(iter(record.objectives.values())) == "min" else max
+    return choose(found, key=lambda pair: pair[0])[1]

@@ -47,7 +47,10 @@ class JournalLock(BaseJournalFileLock):
 
 
 def find_study(folder: Path, url: str | None, name: str) -> optuna.Study | None:
-    """The study `name` as it is; None where there is none yet. Raises ConfigError as `open_study`."""
+    """The study `name` as it is; None where there is none yet.
+
+    Raises ConfigError: it cannot be read or reached.
+    """
     if url is None and not (folder / JOURNAL).exists():
         return None
     with _explained(folder, url):

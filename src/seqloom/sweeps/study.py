@@ -13,7 +13,6 @@ Import this file only for a search: Optuna is imported with it.
 from __future__ import annotations
 
 import os
-import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,27 +26,21 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from seqloom.errors import ConfigError
 from seqloom.runs.lock import flocked, identity
 from seqloom.runs.metrics_file import read_metrics
+from seqloom.sweeps.distributions import suggest
 from seqloom.sweeps.importance import importance
 from seqloom.sweeps.jobs import Job
 from seqloom.sweeps.options import SweepOptions
 from seqloom.sweeps.outcome import Outcome, read_outcome
 from seqloom.sweeps.pruners import make_pruner, why_pruned
-from seqloom.sweeps.record import JobRecord, SearchRecord, SweepRecord
-from seqloom.sweeps.samplers import combinations, make_sampler, suggest
+from seqloom.sweeps.record import SearchRecord, SweepRecord
+from seqloom.sweeps.samplers import combinations, make_sampler
 from seqloom.sweeps.saved_time import saved_time
 from seqloom.sweeps.space import Space, read_space
 from seqloom.sweeps.storage import find_study, open_study
+from seqloom.sweeps.trials import ERROR, RUNNER, SECONDS, SETTINGS, STEPS, cost, is_run, job_record
 
-# Attributes of a trial in the study.
-RUNNER, SETTINGS, ERROR, SECONDS, STEPS = "runner", "settings", "error", "seconds", "steps"
 # A trial of a database that says nobody's name is nobody's, when it is older than this.
 NAMELESS = timedelta(minutes=1)
-_STATES = {
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.WAITING: "waiting",
-}
 _ENDS = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -68,7 +61,7 @@ class Study:
 
     def __init__(self, options: SweepOptions) -> None:
         self._options, self._space = options, _read_space(options)
-        self._objectives = _objectives(options)
+        self._objectives = options.objectives
         self._total = _total(options, self._space)
         sweep, count = options.sweep, len(self._objectives)
         sampler, pruner = make_sampler(sweep, self._space, count), make_pruner(sweep, count)
@@ -140,7 +133,7 @@ class Study:
             command=self._options.command,
             objectives=dict(self._objectives),
             num_jobs=self._total,
-            jobs=[_job_record(trial) for trial in trials],
+            jobs=[job_record(trial) for trial in trials],
             search=self._search_record(trials),
         )
 
@@ -150,7 +143,7 @@ class Study:
 
         Raises ConfigError as the constructor does.
         """
-        space, objectives = _read_space(options), _objectives(options)
+        space, objectives = _read_space(options), options.objectives
         sweep, total = options.sweep, _total(options, space)
         make_sampler(sweep, space, len(objectives))
         make_pruner(sweep, len(objectives))
@@ -158,13 +151,13 @@ class Study:
         lines = [
             f"{options.folder}: {total} trials, {options.num_parallel} at a time, for {goal}",
             f"sampler {sweep['sampler']}, pruner {sweep['pruner']}, seed {sweep['seed']}",
-            *_table(space),
+            *space.table(),
             *space.words,
         ]
         study = find_study(options.folder, sweep["storage"], _study_name(options))
         if study is None:
             return "\n".join([*lines, "not begun"])
-        states = [_job_record(trial).state for trial in study.get_trials(deepcopy=False)]
+        states = [job_record(trial).state for trial in study.get_trials(deepcopy=False)]
         counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
         return "\n".join([*lines, f"so far: {', '.join(counts) or 'no trial'}"])
 
@@ -182,7 +175,7 @@ class Study:
         if RUNNER not in trial.user_attrs and self._options.sweep["storage"] is not None:
             started = trial.datetime_start
             return started is not None and datetime.now() - started > NAMELESS
-        return not _is_run(trial)
+        return not is_run(trial)
 
     def _new(self) -> Trial | None:
         trials = self._study.get_trials(deepcopy=False)
@@ -198,14 +191,13 @@ class Study:
     def _job_of(self, trial: Trial) -> Job:
         number = trial.number
         try:
-            values = suggest(trial, self._space)
+            settings = suggest(trial, self._space)
         except ValueError as error:
             name = _study_name(self._options)
             reason = " ".join(str(error).split())
             raise ConfigError(
                 f"sweep.study_name={name}", f"it has another space ({reason})", "choose another"
             ) from None
-        settings = [parameter.setting(value) for parameter, value in values.items()]
         trial.set_user_attr(SETTINGS, settings)
         known = max(self._study.get_trials(deepcopy=False)[number].intermediate_values, default=0)
         self._running[number] = _Running(trial, known)
@@ -221,7 +213,7 @@ class Study:
         if self._importance[0] != len(finished):
             found = importance(self._study, list(self._objectives), self._options.sweep["seed"])
             self._importance = (len(finished), found)
-        saved, words = saved_time([_cost(t) for t in finished], [_cost(t) for t in pruned])
+        saved, words = saved_time([cost(t) for t in finished], [cost(t) for t in pruned])
         return SearchRecord(
             sampler=str(self._options.sweep["sampler"]),
             pruner=str(self._options.sweep["pruner"]),
@@ -246,16 +238,6 @@ def _read_space(options: SweepOptions) -> Space:
     return read_space(options.settings, options.sweep["spaces"])
 
 
-def _objectives(options: SweepOptions) -> dict[str, str]:
-    """Metrics by which trials are judged, each with "min" or "max"."""
-    given = options.sweep["objectives"]
-    if given is None:
-        return {options.monitor: options.mode}
-    if not given:
-        raise ConfigError("sweep.objectives={}", "there is none", "write null, or {val/loss:min}")
-    return {str(name): str(mode) for name, mode in given.items()}
-
-
 def _total(options: SweepOptions, space: Space) -> int:
     """How many trials there are in all; of a grid no more than it has."""
     count = int(options.sweep["num_trials"])
@@ -267,55 +249,6 @@ def _total(options: SweepOptions, space: Space) -> int:
 
 def _study_name(options: SweepOptions) -> str:
     return str(options.sweep["study_name"] or options.name)
-
-
-def _is_run(trial: FrozenTrial) -> bool:
-    """Whether somebody works on it, as far as this host can tell."""
-    runner = trial.user_attrs.get(RUNNER)
-    if not runner:
-        return False
-    if runner["host"] != socket.gethostname():
-        return True
-    return bool(identity(int(runner["pid"])) == runner)
-
-
-def _job_record(trial: FrozenTrial) -> JobRecord:
-    attributes = trial.user_attrs
-    under_way = "running" if _is_run(trial) else "interrupted"
-    state = _STATES.get(trial.state, under_way)
-    return JobRecord(
-        number=trial.number,
-        folder=str(trial.number),
-        settings=list(attributes.get(SETTINGS, [])),
-        state=state,
-        values=list(trial.values or []) if state == "finished" else [],
-        error=attributes.get(ERROR),
-        seconds=float(attributes.get(SECONDS, 0.0)),
-        steps=int(attributes.get(STEPS, 0)),
-    )
-
-
-def _cost(trial: FrozenTrial) -> tuple[float, int]:
-    """Seconds, and validations."""
-    return float(trial.user_attrs.get(SECONDS, 0.0)), len(trial.intermediate_values)
-
-
-def _table(space: Space) -> list[str]:
-    rows = [
-        (
-            p.name,
-            p.text,
-            "" if p.name not in space.default else str(space.default[p.name]),
-            p.source,
-        )
-        for p in space.parameters
-    ]
-    head = ("key", "values", "of the config", "from")
-    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [head, *rows]
-    ]
 
 
 @contextmanager

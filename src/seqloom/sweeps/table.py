@@ -125,7 +125,7 @@ def headline(
     text += "" if rest_s is None else f"{_DOT}about {span(rest_s)} left"
     leader = best(record, standings)
     if leader is not None:
-        text += f"{_DOT}best {_values(record, leader.job.values)} (job {leader.job.number})"
+        text += f"{_DOT}best {_values(record, leader)} (job {leader.job.number})"
     return text
 
 
@@ -138,8 +138,8 @@ def change(record: SweepRecord, standing: Standing) -> str:
     word = "started" if progress.state == "running" else progress.state
     parts = [f"job {job.number} {word}", standing.label]
     end = [progress.note] if progress.note else []
-    if progress.state == "finished" and job.values:
-        end.append(_values(record, job.values))
+    if progress.state == "finished" and record.objectives:
+        end.append(_values(record, standing))
     if progress.state in ENDED and progress.seconds:
         end.append(span(progress.seconds))
     return ": ".join([part for part in (*parts, ", ".join(end)) if part])
@@ -176,6 +176,8 @@ def _listed(states: dict[str, int]) -> str:
     return ", ".join(f"{states[state]} {state}" for state in STYLES if states.get(state))
 
 
-def _values(record: SweepRecord, values: Sequence[float]) -> str:
-    names = list(record.objectives)
-    return ", ".join(f"{name} {number(value)}" for name, value in zip(names, values, strict=False))
+def _values(record: SweepRecord, standing: Standing) -> str:
+    values = [standing.value, *standing.job.values[1:]]
+    return ", ".join(
+        f"{name} {number(value)}" for name, value in zip(record.objectives, values, strict=False)
+    )

@@ -26,7 +26,8 @@ MAX_RUNS = 200  # Of a folder of runs: those that did something last.
 MAX_CURVES = 24  # More lines than these nobody can tell apart.
 TRAIN_LOSS = "train/loss"
 _MAX_DEPTH = 5
-_SEARCH_S = 5.0
+_SEARCH_S = 5.0  # Between two searches,
+_SEARCH_SHARE = 0.02  # which may take this part of the time.
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Watched:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._place = Path(os.path.abspath(root))  # With a name, also where `root` is ".".
         self._standings = Standings()
         self._record: SweepRecord | None = None
         self._record_mark: tuple[int, int] | None = None
@@ -85,7 +87,7 @@ class Watched:
             for row in reader.new_rows():
                 for name in row.keys() & {reader.objective, TRAIN_LOSS} - set(KEYS):
                     curves.setdefault(name, Curve()).add(row["step"], row[name])
-            for name, curve in sorted(curves.items()):
+            for name, curve in sorted(curves.items(), key=lambda item: item[0] == TRAIN_LOSS):
                 found.setdefault(name, {})[standing.job.number] = curve.points()
         return found
 
@@ -109,14 +111,14 @@ class Watched:
             self._numbers.setdefault(folder, len(self._numbers))
         newest = sorted(times, key=lambda folder: times[folder][1], reverse=True)[:MAX_RUNS]
         self._shown = sorted(newest, key=lambda folder: self._numbers[folder])
-        self._next_search_s = now + max(_SEARCH_S, 50 * (time.monotonic() - now))
+        self._next_search_s = now + max(_SEARCH_S, (time.monotonic() - now) / _SEARCH_SHARE)
 
     def _alone(self) -> list[Standing]:
         jobs = [
             JobRecord(
                 self._numbers[folder],
                 folder,
-                [self.root.name if folder == "." else folder],
+                [self._place.name if folder == "." else folder],
                 "running",
             )
             for folder in self._shown
@@ -127,7 +129,7 @@ class Watched:
     def _made_up(self, standings: list[Standing]) -> SweepRecord:
         readers = [self._standings.readers[s.job.folder] for s in standings]
         objectives = {reader.objective: reader.mode for reader in readers if reader.objective}
-        name = "/".join(self.root.absolute().parts[-2:])
+        name = "/".join(self._place.parts[-2:])
         # Runs of several tasks have no objective in common.
         common = objectives if len(objectives) == 1 else {}
         return SweepRecord(name, "", common, len(standings), [s.job for s in standings])

@@ -65,6 +65,8 @@ class MlflowLogger(RunLogger, loggers.MLFlowLogger):
         if self._is_new:
             super().log_hyperparams(self._run.config)
             write_atomic(self._id_path, f"{self.run_id}\n")
+        else:
+            self.experiment.update_run(self.run_id, status="RUNNING")
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

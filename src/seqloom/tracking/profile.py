@@ -250,11 +250,13 @@ def _package(module: nn.Module) -> str:
 
 def follow_backward(loss: Tensor, stopwatch: Stopwatch) -> None:
     """While the gradient of `loss` is computed, time belongs to `NAME, backward`: of the part of
-    the model that made a node of the graph; to `backward` where none did."""
+    the model that made a node of the graph; to `backward` where none did, and at the end, when
+    processes wait for each other's gradients."""
     marks, stopwatch.marks = stopwatch.marks, []
     numbers = [number for number, _ in marks]
     if not numbers or loss.grad_fn is None:
         return
+    loss.grad_fn.register_prehook(partial(_switch_at_end, stopwatch))
     waiting, seen = [loss.grad_fn], {loss.grad_fn}
     while waiting:
         node = waiting.pop()
@@ -271,6 +273,12 @@ def follow_backward(loss: Tensor, stopwatch: Stopwatch) -> None:
 
 def _switch(stopwatch: Stopwatch, row: str, gradients: Any) -> None:
     stopwatch.switch(row)
+
+
+def _switch_at_end(stopwatch: Stopwatch, gradients: Any) -> None:
+    """Queued before those of data parallel strategies, which wait."""
+    engine = torch.autograd.Variable._execution_engine
+    engine.queue_callback(partial(stopwatch.switch, BACKWARD))
 
 
 def _largest(recorder: profile, rows: set[str], num_updates: int) -> list[Operator]:

@@ -114,7 +114,9 @@ class ProfileResult:
             lines += ["", _line("largest operators", "ms", "", "share", "calls")]
         for each in self.operators:
             name = each.name if len(each.name) <= 40 else f"{each.name[:37]}..."
-            lines.append(_line(name, f"{each.ms:.2f}", "", f"{each.share:.1%}", f"{each.calls:.3g}"))
+            lines.append(
+                _line(name, f"{each.ms:.2f}", "", f"{each.share:.1%}", f"{each.calls:.3g}")
+            )
         rates = [
             f"{rate:,.0f} {name.removesuffix('_per_s').replace('_', ' ')}"
             for name, rate in self.rates.items()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Stopwatch:
     ) -> None:
         self._synchronize, self._clock = synchronize, clock
         self._stack: list[tuple[str, AbstractContextManager[Any] | None]] = [(REST, None)]
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._calls: Counter[str] = Counter()
         self._since = clock()
         self.is_on = True
@@ -90,7 +90,7 @@ class Stopwatch:
         """What has been measured since the last lap."""
         self._charge()
         lap = Lap(dict(self._seconds), dict(self._calls))
-        self._seconds, self._calls = Counter(), Counter()
+        self._seconds, self._calls = defaultdict(float), Counter()
         return lap
 
     def _charge(self) -> None:

@@ -68,7 +68,7 @@ class WandbLogger(RunLogger):
             )
         self._run, self._project, self._entity, self._group = run, project, entity, group
         self._upload_checkpoint, self._upload_examples = upload_checkpoint, upload_examples
-        self._mode = os.environ.get("WANDB_MODE") or mode
+        self._mode: Any = os.environ.get("WANDB_MODE") or mode  # W&B refuses what is none.
         if self._mode == "auto":
             self._mode = "online" if has_account() else "offline"
         self._id = "" if self._mode == "disabled" else wandb_id(run)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seqloom.runs import RunFolder, Summary
+from seqloom.runs import RunFolder, Summary, read_metrics
 from seqloom.tracking.pictures import attention_picture, confusion_picture
 
 CLASS_TOPOLOGIES = ("sequence_to_vector", "video_classifier")
@@ -47,11 +47,11 @@ def log_outcome(
     predictions = read_lines(folder.predictions)
     media: dict[str, Any] = {}
     if with_examples and predictions:
-        rows = [
+        table = [
             [*(str(row[name]) for name in _COLUMNS), row["score"]]
             for row in predictions[:MAX_EXAMPLES]
         ]
-        media["examples"] = wandb.Table(columns=[*_COLUMNS, "score"], data=rows)
+        media["examples"] = wandb.Table(columns=[*_COLUMNS, "score"], data=table)
     maps = json.loads(folder.attention.read_text("utf-8")) if folder.attention.is_file() else []
     for place, entry in enumerate(maps[:MAX_ATTENTION]):
         picture = attention_picture(entry)
@@ -62,9 +62,12 @@ def log_outcome(
     confusion = confusion_picture(predictions) if tells_classes else None
     if confusion is not None:
         media["confusion"] = wandb.Image(confusion)
+    rows = read_metrics(folder.metrics)
     with _staged_in(experiment):
-        if media:
-            experiment.log(media, step=experiment.step)
+        if (
+            media and rows
+        ):  # They join the last row; alone they would be one that metrics.csv lacks.
+            experiment.log(media, step=int(rows[-1]["step"]))
         if checkpoint is not None:
             artifact = wandb.Artifact(f"{experiment.id}-weights", type="model")
             artifact.add_file(str(checkpoint), policy="immutable", skip_cache=True)

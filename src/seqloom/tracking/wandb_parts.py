@@ -58,7 +58,7 @@ class Part:
         exit_code, run = None, None
         for file in sorted(path.glob("*.wandb")):
             for content in read_log(file):
-                record = wandb_internal_pb2.Record.FromString(content)
+                record = wandb_internal_pb2.Record.FromString(content)  # type: ignore[attr-defined]
                 kind = record.WhichOneof("record_type")
                 if kind == "history":
                     rows.append(_merged({}, record.history.item))

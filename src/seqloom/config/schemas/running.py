@@ -71,7 +71,7 @@ class Callbacks:
     stop_on_divergence: bool = True
     profile_updates: int | None = None
     overfit_examples: int | None = None
-    overfit_below: float = 0.01
+    overfit_below: float = 0.03
 
 
 @dataclass

@@ -36,7 +36,7 @@ class Optuna:
     name: str = MISSING
     dry_run: bool = MISSING
     restart: bool = MISSING
-    objectives: dict[str, Direction] | None = MISSING
+    objectives: dict[str, Direction] = field(default_factory=dict)
     num_trials: int = MISSING
     spaces: list[str] | None = MISSING
     seed: int = MISSING
@@ -67,6 +67,3 @@ class Space:
 
     when: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
-
-
-SCHEMAS: dict[str, dict[str, type]] = {"sweep": {"optuna": Optuna}}

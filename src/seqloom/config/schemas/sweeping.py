@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
 from seqloom.config.schemas.choices import Direction
+from seqloom.config.schemas.searching import Optuna
 
 
 @dataclass
@@ -22,10 +23,10 @@ class Grid:
     dry_run: bool = MISSING
     restart: bool = MISSING
     retry_failed: bool = MISSING
-    objectives: dict[str, Direction] | None = MISSING
+    objectives: dict[str, Direction] = field(default_factory=dict)
 
 
 SCHEMAS: dict[str, dict[str, type]] = {
     "launcher": {"default": Launcher},
-    "sweep": {"grid": Grid},
+    "sweep": {"grid": Grid, "optuna": Optuna},
 }

@@ -4,13 +4,13 @@ from seqloom.sweeps.statistics.bootstrap import PairedTest, paired_bootstrap
 from seqloom.sweeps.statistics.correction import holm
 from seqloom.sweeps.statistics.description import Description, describe
 from seqloom.sweeps.statistics.examples import ExampleSums, metric_sums
-from seqloom.sweeps.statistics.verdict import (
-    GroupScores,
-    Verdict,
-    compare_all,
-    compare_groups,
-    with_correction,
+from seqloom.sweeps.statistics.seeds import (
+    almost_stochastic_order,
+    permutation_test,
+    smallest_p,
 )
+from seqloom.sweeps.statistics.verdict import GroupScores, compare_all, compare_groups
+from seqloom.sweeps.statistics.wording import Verdict, runs_needed, with_correction
 
 __all__ = [
     "Description",
@@ -18,11 +18,15 @@ __all__ = [
     "GroupScores",
     "PairedTest",
     "Verdict",
+    "almost_stochastic_order",
     "compare_all",
     "compare_groups",
     "describe",
     "holm",
     "metric_sums",
     "paired_bootstrap",
+    "permutation_test",
+    "runs_needed",
+    "smallest_p",
     "with_correction",
 ]

@@ -115,11 +115,11 @@ def compare_resampled(
     ours, theirs = list(first), list(second)
     difference = float(resampled.observed[ours].mean() - resampled.observed[theirs].mean())
     differences = resampled.scores[ours].mean(axis=0) - resampled.scores[theirs].mean(axis=0)
-    distances = np.sort(np.abs(differences - difference))[::-1] * _stretch(resampled.num_examples)
+    distances = _stretch(np.abs(differences - difference), resampled.num_examples)
     p_value = _share(int((distances >= abs(difference) * (1 - TOLERANCE)).sum()), len(distances))
     # The distance that fewer than 5 % reach, as p counts them.
     rank = math.floor(LEVEL * (len(distances) + 1))
-    half = float(distances[rank - 1]) if rank else math.inf
+    half = float(np.sort(distances)[-rank]) if rank else math.inf
     folded = np.abs(differences)
     beyond = int((folded - folded.mean() > abs(difference)).sum())
     return PairedTest(
@@ -147,15 +147,15 @@ def _weights(num_examples: int, num_samples: int, seed: int) -> Iterator[Array]:
         yield counts.reshape(count, num_examples).astype(np.float64)
 
 
-def _stretch(num_examples: int) -> float:
-    """How much farther the truth lies than resampled differences say; of one, infinitely far."""
+def _stretch(distances: Array, num_examples: int) -> Array:
+    """To as far as the truth may lie; infinitely far by a single example, which never varies."""
     from scipy.stats import norm, t
 
     if num_examples == 1:
-        return math.inf
+        return np.full_like(distances, math.inf)
     tail = 1 - LEVEL / 2
     wider = float(t.ppf(tail, num_examples - 1) / norm.ppf(tail))
-    return wider * math.sqrt(num_examples / (num_examples - 1))
+    return distances * wider * math.sqrt(num_examples / (num_examples - 1))
 
 
 def _share(count: int, num_samples: int) -> float:

@@ -44,8 +44,7 @@ def describe(values: Sequence[float], mode: Mode) -> Description:
     Raises:
         ConfigError: another mode.
     """
-    if mode not in ("min", "max"):
-        raise ConfigError(f"mode={mode}", "there is no such direction", "mode=min or mode=max")
+    check_mode(mode)
     finite = np.array([value for value in values if math.isfinite(value)], dtype=np.float64)
     if not finite.size:
         return Description(0, None, None, None, None, None)
@@ -57,3 +56,9 @@ def describe(values: Sequence[float], mode: Mode) -> Description:
     deviation = float(finite.std(ddof=1))
     half = float(t.ppf(0.975, finite.size - 1)) * deviation / math.sqrt(finite.size)
     return Description(finite.size, mean, deviation, mean - half, mean + half, best)
+
+
+def check_mode(mode: str) -> None:
+    """Raises ConfigError of a direction that is neither `min` nor `max`."""
+    if mode not in ("min", "max"):
+        raise ConfigError(f"mode={mode}", "there is no such direction", "mode=min or mode=max")

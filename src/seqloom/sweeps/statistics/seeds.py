@@ -18,7 +18,6 @@ from functools import cache
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seqloom.errors import DataError
 from seqloom.sweeps.statistics.examples import Array
@@ -30,7 +29,6 @@ NUM_BOOTSTRAPS = 1_000
 SEED = 12345
 TOLERANCE = 1e-9  # of equal differences that were summed in another order
 
-Mask = NDArray[np.bool_]
 Values = Sequence[float] | Array
 
 
@@ -130,17 +128,17 @@ def _shifts(first: Array, second: Array, paired: bool) -> tuple[Array, int]:
 
 
 @cache
-def _swaps(num: int) -> Mask:
-    """Which pairs change places, [all ways, n], or of as many as are drawn."""
+def _swaps(num: int) -> Array:
+    """1 where a pair changes places, [W, n], in all W ways or in as many as are drawn."""
     if 2**num <= MAX_REGROUPINGS:
-        return (np.arange(2**num)[:, None] >> np.arange(num) & 1).astype(bool)
-    drawn = np.random.default_rng(SEED).integers(2, size=(NUM_DRAWN, num)).astype(bool)
-    return np.concatenate([np.zeros((1, num), dtype=bool), drawn])
+        return (np.arange(2**num)[:, None] >> np.arange(num) & 1).astype(np.float64)
+    drawn = np.random.default_rng(SEED).integers(2, size=(NUM_DRAWN, num))
+    return np.concatenate([np.zeros((1, num)), drawn])
 
 
 @cache
-def _regroupings(num_first: int, num_second: int) -> tuple[Mask, Mask]:
-    """Which values leave the first group, and which come from the second, a row each way."""
+def _regroupings(num_first: int, num_second: int) -> tuple[Array, Array]:
+    """1 for values that leave the first group [W, n], and that come from the second [W, m]."""
     total = num_first + num_second
     if math.comb(total, num_first) <= MAX_REGROUPINGS:
         chosen = np.array(list(combinations(range(total), num_first)))
@@ -148,9 +146,9 @@ def _regroupings(num_first: int, num_second: int) -> tuple[Mask, Mask]:
         places = np.tile(np.arange(total), (NUM_DRAWN + 1, 1))
         np.random.default_rng(SEED).permuted(places[1:], axis=1, out=places[1:])
         chosen = places[:, :num_first]
-    inside = np.zeros((len(chosen), total), dtype=bool)
-    np.put_along_axis(inside, chosen, True, axis=1)
-    return ~inside[:, :num_first], inside[:, num_first:]
+    inside = np.zeros((len(chosen), total))
+    np.put_along_axis(inside, chosen, 1.0, axis=1)
+    return 1.0 - inside[:, :num_first], inside[:, num_first:].copy()
 
 
 def _violation(first: Array, second: Array) -> Array:

@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 
 from seqloom.sweeps.statistics.bootstrap import PairedTest, Resampled, compare_resampled, resample
-from seqloom.sweeps.statistics.description import Mode
+from seqloom.sweeps.statistics.description import Mode, check_mode
 from seqloom.sweeps.statistics.examples import Array, ExampleSums
 from seqloom.sweeps.statistics.seeds import (
     LEVEL,
@@ -74,6 +74,9 @@ def compare_groups(
 
     `num_comparisons` is how many will be corrected for together: with the number of runs it decides
     whether they make pairs. What cannot be compared is told in the words, and is never an error.
+
+    Raises:
+        ConfigError: a mode that is neither `min` nor `max`.
     """
     (verdict,) = _compare_pairs([a, b], metric, mode, num_comparisons)
     return conclude(verdict, 1, verdict.p_value)
@@ -91,6 +94,7 @@ def compare_all(groups: Sequence[GroupScores], metric: str, mode: Mode = "max") 
 def _compare_pairs(
     groups: Sequence[GroupScores], metric: str, mode: Mode, num_comparisons: int
 ) -> list[Verdict]:
+    check_mode(mode)
     usable = [_usable(group, metric) for group in groups]
     rows = _resample_groups(usable)
     level = LEVEL / max(1, num_comparisons)

@@ -86,7 +86,14 @@ def compare_runs(
 
 
 def payload(comparison: ComparedRuns, place: Path | None = None) -> dict[str, Any]:
-    """The comparison as JSON's own types; see docs/reports.md for its keys.
+    """The comparison as JSON's own types.
+
+    Its keys: `title`, `folder`, `created`, `task` (None of several), `tasks`, `main` and `mode`
+    (the metric that judges, min or max), `metrics` (`scores.Metric`), `keys` (settings that
+    differ), `problems` and `notes` (sentences), `runs` (see `_run`), `groups` (see `_group`; the
+    best first, numbers as in `Description`), `significance` (`first` and `second` are places in
+    `groups`, numbers as in `Verdict`), `search` (`search.search_payload`, or None). Times are
+    seconds, sizes bytes, energy watt hours; what is not known is None.
 
     Args:
         place: the folder of the page, from which it links the pages of runs; None: the folder that
@@ -165,15 +172,19 @@ def _run(run: ComparedRun, comparison: ComparedRuns, group: int | None, at: Path
         "group": group,
         "error": run.error,
         "command": command_of(run, row),
-        "parameters": summary.get("parameters"),
+        "parameters": _count(summary.get("parameters")),
         "seconds": seconds,
-        "peak_memory_bytes": summary.get("peak_memory_bytes"),
+        "peak_memory_bytes": _count(summary.get("peak_memory_bytes")),
         "energy_wh": energy.energy_wh(run.folder, run.config, seconds, comparison.watts),
-        "steps": summary.get("steps"),
-        "epochs": summary.get("epochs"),
+        "steps": _count(summary.get("steps")),
+        "epochs": _count(summary.get("epochs")),
         "report": relative,
         "curves": {name: curve._asdict() for name, curve in run.curves.items()},
     }
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _group(group: Group) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import yaml
 from seqloom.config.overrides import did_you_mean
 from seqloom.errors import ConfigError, DataError
 from seqloom.runs.lock import is_held
+from seqloom.sweeps.outcome import STATES
 from seqloom.sweeps.record import RECORD, JobRecord, SweepRecord
 from seqloom.tracking.comparison.curves import Curve, read_curves
 
@@ -74,13 +75,13 @@ class ReadRuns:
     """Runs in the order of their names, numbers as numbers; `folder` is what they share.
 
     Attributes:
-        sweeps: the records of the sweeps among them.
+        sweeps: the records of the sweeps among them, by folder.
         problems: a sentence for each file that could not be read.
     """
 
     folder: Path
     runs: list[ComparedRun]
-    sweeps: list[SweepRecord] = field(default_factory=list)
+    sweeps: dict[Path, SweepRecord] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -152,7 +153,7 @@ def _read_run(folder: Path, name: str, max_points: int, problems: list[str]) -> 
         except FileNotFoundError:
             if file != "metrics.csv":  # A run that has logged nothing yet has no curves.
                 problems.append(f"{name}: there is no {file}")
-        except (OSError, ValueError, TypeError, yaml.YAMLError, csv.Error) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError, csv.Error) as error:
             problems.append(f"{name}: {file} cannot be read: {' '.join(str(error).split())[:160]}")
         return {}
 
@@ -164,7 +165,10 @@ def _read_run(folder: Path, name: str, max_points: int, problems: list[str]) -> 
     run.task = str(run.summary.get("task") or named or "")
     words = run.summary.get("overrides")
     run.words = [str(word) for word in words] if isinstance(words, list) else []
-    status = str(run.summary.get("status") or "interrupted")
+    status = str(run.summary.get("status", "interrupted"))
+    if status not in STATES:
+        problems.append(f"{name}: summary.json has the status {status!r}, which there is not")
+        status = "interrupted"
     # Who is killed cannot write that it has ended; but only who lives holds the lock.
     is_over = status == "running" and is_held(folder) is False
     run.status = "interrupted" if is_over else status
@@ -198,7 +202,7 @@ def _add_records(read: ReadRuns) -> None:
         except DataError as error:
             read.problems.append(str(error))
             continue
-        read.sweeps.append(record)
+        read.sweeps[place] = record
         for job in record.jobs:
             _add_job(read, by_folder.get((place / job.folder).absolute()), place, job)
     read.runs.sort(key=lambda run: _natural(Path(run.name)))

@@ -7,18 +7,26 @@ no search.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from seqloom.sweeps.record import JobRecord
+from seqloom.errors import ConfigError
+from seqloom.sweeps.definition import Definition
+from seqloom.sweeps.record import JobRecord, SearchRecord, SweepRecord
 from seqloom.tracking.comparison.runs import ReadRuns
 
 
 def search_payload(read: ReadRuns) -> dict[str, Any] | None:
     """The search among `read.sweeps`, or None."""
-    sweep = next((sweep for sweep in read.sweeps if sweep.search is not None), None)
-    if sweep is None or sweep.search is None:
-        return None
-    search = sweep.search
+    for folder, sweep in read.sweeps.items():
+        if sweep.search is not None:
+            return _search(read, folder, sweep, sweep.search)
+    return None
+
+
+def _search(
+    read: ReadRuns, folder: Path, sweep: SweepRecord, search: SearchRecord
+) -> dict[str, Any]:
     places = {id(run.job): k for k, run in enumerate(read.runs)}
     trials = [_trial(job, places.get(id(job))) for job in sweep.jobs]
     by_number = {trial["number"]: trial for trial in trials}
@@ -36,9 +44,19 @@ def search_payload(read: ReadRuns) -> dict[str, Any] | None:
         "importance": search.importance,
         "best": next((by_number[n] for n in search.best if n in by_number), None),
         "front": search.best,
-        "default": None,
+        "default": by_number.get(0) if _starts_from_default(folder) else None,
         "trials": trials,
     }
+
+
+def _starts_from_default(folder: Path) -> bool:
+    """Whether the first trial had the values of the config itself, as sweep.yaml says."""
+    try:
+        definition = Definition.read(folder)
+    except ConfigError:
+        return False
+    sweep = definition.sweep if definition is not None else {}
+    return bool(sweep.get("start_from_default")) and sweep.get("sampler") != "grid"
 
 
 def _trial(job: JobRecord, run: int | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ A setting is left out only where the ones that stay decide it, so runs with equa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -44,10 +44,11 @@ class Settings:
 
     def __init__(self, runs: Sequence[ComparedRun]) -> None:
         """Only runs with a readable config say what differs."""
-        self._rows = {id(run): _row(run) for run in runs if run.config}
-        rows = list(self._rows.values())
+        leaves = {id(run): flat(run.config) for run in runs if run.config}
+        self._rows = {id(run): _row(run, leaves[id(run)]) for run in runs if run.config}
         typed = {_key_of(word) for run in runs for word in run.words}
-        self.keys = _differing(rows, typed)
+        differ = _differing(list(self._rows.values()), typed)
+        self.keys = [key for key in differ if not _is_copy(key, leaves.values())]
 
     def known(self, run: ComparedRun) -> bool:
         """Whether its config could be read."""
@@ -101,25 +102,29 @@ def words_of(value: Value) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _row(run: ComparedRun) -> Row:
-    """The leaves of its config, copies left out, and its options: `cell`, `task`, `experiment`."""
-    row = flat(run.config)
-    kept = {
-        key: value
-        for key, value in row.items()
-        if not _is_under(key, MACHINE_ONLY) and not _is_copy(key, row)
-    }
+def _row(run: ComparedRun, row: Row) -> Row:
+    """The leaves of its config, `row`, and its options: `cell`, `task`, `experiment`."""
+    kept = {key: value for key, value in row.items() if not _is_under(key, MACHINE_ONLY)}
     chosen = dict(word.partition("=")[::2] for word in run.words)
-    for group in _options():
-        node = run.config.get(group)
+    for group, options in _options().items():
+        # What an older version did not know yet had the value that is the option's today.
+        node = run.config.get(group, {"_target_": None} if "none" in options else None)
         if isinstance(node, dict) and not _is_under(group, MACHINE_ONLY):
             name = _option(group, flat(node), chosen.get(group))
             if name is not None:
+                missing = {f"{group}.{key}": v for key, v in options.get(name, {}).items()}
+                kept = {key: v for key, v in missing.items() if _is_new(key, v, row)} | kept
                 kept[group] = name
                 kept.pop(f"{group}._target_", None)
     if "experiment" in chosen:
         kept["experiment"] = chosen["experiment"]
     return kept
+
+
+def _is_new(key: str, value: Value, row: Row) -> bool:
+    """Whether a config with `row` lacks `key`, which is no link and not the machine's."""
+    is_link = isinstance(value, str) and value.startswith("${")
+    return not (key in row or is_link or _is_under(key, MACHINE_ONLY))
 
 
 def _option(group: str, node: Row, chosen: str | None) -> str | None:
@@ -135,13 +140,15 @@ def _option(group: str, node: Row, chosen: str | None) -> str | None:
     if chosen in able:
         return chosen
     if able:
-        alike = {
-            name: sum(node.get(key) == value for key, value in values.items()) - len(values)
-            for name, values in able.items()
-        }
-        return max(sorted(alike), key=alike.__getitem__)
+        return max(sorted(able), key=lambda name: _likeness(able[name], node))
     name = str(node.get("_target_", node.get("name", ""))).rpartition(".")[2]
     return name or None
+
+
+def _likeness(values: Row, node: Row) -> tuple[int, int]:
+    """Greater for an option of which less is changed in `node`, then of which more is in it."""
+    equal = [node[key] == value for key, value in values.items() if key in node]
+    return (sum(equal) - len(equal), sum(equal))
 
 
 def _differing(rows: Sequence[Row], typed: set[str]) -> list[str]:
@@ -165,14 +172,15 @@ def _decides(owner: Sequence[str], column: Sequence[str]) -> bool:
     return len({*zip(owner, column, strict=True)}) == len({*owner})
 
 
-def _is_copy(key: str, row: Row) -> bool:
-    """Whether a link of `conf/` makes `key`, and it still has the value of what is linked."""
+def _is_copy(key: str, rows: Collection[Row]) -> bool:
+    """Whether a link of `conf/` makes `key`, and every run still has the value of what is linked;
+    one run alone may have that value by chance (`data.seed=1 seed=1,2`)."""
     links, end = _links(), len(key)
     while end > 0:
         source = links.get(key[:end])
-        origin = None if source is None else source + key[end:]
-        if origin in row and repr(row[origin]) == repr(row[key]):
-            return True
+        if source is not None:
+            origin = source + key[end:]
+            return all(repr(row.get(origin)) == repr(row[key]) for row in rows if key in row)
         end = key.rfind(".", 0, end)
     return False
 

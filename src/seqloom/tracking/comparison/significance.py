@@ -1,20 +1,19 @@
 """Whether two groups differ, for every pair of the best groups and every test metric.
 
 The idea: the tests are those of `sweeps.statistics`, fed with the values of the runs and with sums
-over the predictions they stored; what is shown and what is not comes back in words. Predictions
-count only where they give the run's own score again: a file of another split, or a metric that is
-made of more than texts, would test something else. The price: pairs grow with the square, so only
-the best `MAX_GROUPS` groups of a task are held against each other, and the page says so.
+over the predictions they stored (each file is read once, and only of groups that are tested); what
+is shown and what is not comes back in words. The price: pairs grow with the square, so only the
+best `MAX_GROUPS` groups of a task are held against each other, and the page says so.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from seqloom.errors import DataError
 from seqloom.sweeps.statistics import (
     ExampleSums,
     GroupScores,
@@ -27,7 +26,7 @@ from seqloom.tracking.comparison.runs import ComparedRun
 from seqloom.tracking.comparison.scores import Metric, scores_of
 
 MAX_GROUPS = 10
-TOLERANCE = 1e-4
+Texts = tuple[list[str], list[str]]  # targets, predictions
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def compare(groups: Sequence[Group], metrics: Sequence[Metric]) -> tuple[list[Co
             ]
             cut = max(cut, len(able) - MAX_GROUPS)
             able = able[:MAX_GROUPS]
-            scores = [_scores(groups[place], metric, texts) for place in able]
+            scores = _scores([groups[place] for place in able], metric, texts)
             verdicts = compare_all(scores, metric.title, metric.mode)
             pairs = [(a, b) for k, a in enumerate(able) for b in able[k + 1 :]]
             found += [
@@ -71,30 +70,42 @@ def compare(groups: Sequence[Group], metrics: Sequence[Metric]) -> tuple[list[Co
 
 
 class _Predictions:
-    """Targets and predictions of runs, each file read once; sums of metrics over them."""
+    """Targets and predictions of runs, each file read once."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, tuple[list[str], list[str]] | None] = {}
+        self._texts: dict[int, Texts | None] = {}
 
-    def sums(self, run: ComparedRun, metric: Metric) -> ExampleSums | None:
-        """Sums whose total is the run's own score, or None."""
-        key = str(run.folder)
-        if key not in self._texts:
-            self._texts[key] = _read_texts(run)
-        texts = self._texts[key]
-        score = scores_of(run).get(metric.name)
-        if texts is None or score is None:
-            return None
-        try:
-            sums = metric_sums(metric.name.removeprefix("test/"), *texts)
-        except DataError:
-            return None
-        if sums is None or not math.isclose(sums.total, score, rel_tol=TOLERANCE, abs_tol=1e-6):
-            return None
-        return sums
+    def sums(self, runs: Sequence[ComparedRun], metric: Metric) -> list[ExampleSums | None]:
+        """Of each run's predictions; None where there are none, or they do not tell the metric.
+
+        Runs of one test set often say the same: what they say is cut into words once.
+        """
+        for run in runs:
+            if id(run) not in self._texts:
+                self._texts[id(run)] = _read_texts(run)
+        texts = [self._texts[id(run)] for run in runs]
+        places: dict[tuple[str, str], int] = {}
+        rows = [
+            [places.setdefault(pair, len(places)) for pair in zip(*both, strict=True)]
+            for both in texts
+            if both is not None
+        ]
+        if not rows:
+            return [None] * len(runs)
+        targets, predictions = zip(*places, strict=True)
+        counted = metric_sums(metric.name.removeprefix("test/"), targets, predictions)
+        if counted is None:
+            return [None] * len(runs)
+        left = iter(rows)
+        return [
+            None
+            if both is None
+            else replace(counted, values=counted.values[next(left)], examples=_digest(both[0]))
+            for both in texts
+        ]
 
 
-def _read_texts(run: ComparedRun) -> tuple[list[str], list[str]] | None:
+def _read_texts(run: ComparedRun) -> Texts | None:
     """(targets, predictions), or None where the file is absent or has a damaged line."""
     targets, predictions = [], []
     try:
@@ -113,11 +124,19 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _scores(group: Group, metric: Metric, texts: _Predictions) -> GroupScores:
-    runs = group.finished
-    values = [scores_of(run).get(metric.name) for run in runs]
-    numbers = [math.nan if value is None else value for value in values]
-    found = [texts.sums(run, metric) for run in runs]
-    sums = [item for item in found if item is not None]
-    whole = sums if sums and len(sums) == len(runs) else None
-    return GroupScores(group.label, group.seeds, numbers, whole)
+def _digest(targets: Sequence[str]) -> str:
+    """Tells test sets apart."""
+    return hashlib.sha256(json.dumps(targets).encode()).hexdigest()
+
+
+def _scores(
+    groups: Sequence[Group], metric: Metric, predictions: _Predictions
+) -> list[GroupScores]:
+    sums = iter(predictions.sums([run for group in groups for run in group.finished], metric))
+    scores = []
+    for group in groups:
+        values = [scores_of(run).get(metric.name) for run in group.finished]
+        numbers = [math.nan if value is None else value for value in values]
+        own = [next(sums) for _ in numbers]
+        scores.append(GroupScores(group.label, group.seeds, numbers, own))
+    return scores

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from seqloom.runs.provenance import read_environment
 from seqloom.tracking.report.run_data import RunData
 from seqloom.tracking.report.templating import compact, duration, metric, render, size
 
@@ -59,6 +60,7 @@ def overview_html(run: RunData) -> Markup:
             "no_scores": run.why_missing(),
             "facts": _facts(run),
             "versions": run.section("versions"),
+            "places": _places(run),
             "problems": run.problems,
         },
     )
@@ -128,6 +130,36 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
         facts.append((f"Best {monitor}", metric(best.get("score"), monitor)))
         facts.append(("Best at step", step))
     return [(name, value) for name, value in facts if value is not None]
+
+
+def _places(run: RunData) -> list[tuple[str, str]]:
+    """(name, value) of where the run was started, and how often it was resumed."""
+    sessions = (read_environment(run.folder) or {"sessions": []})["sessions"]
+    if not sessions:
+        return []
+    first = sessions[0]
+    git, machine = (
+        part if isinstance(part, dict) else {} for part in (first.get("git"), first.get("hardware"))
+    )
+    commit = git.get("commit") and f"{str(git['commit'])[:12]} on {git.get('branch')}"
+    changes = ", with uncommitted changes" if git.get("dirty") else ""
+    gpus = machine.get("gpus")
+    names = [str(gpu.get("name")) for gpu in gpus if isinstance(gpu, dict)] if gpus else []
+    cores = _format(machine.get("cores"), lambda v: f"{v} cores")
+    memory = _format(machine.get("memory_bytes"), size)
+    hardware = [str(part) for part in (machine.get("cpu"), cores, memory, *names) if part]
+    places = {
+        "Commit": f"{commit}{changes}" if commit else git.get("why"),
+        "Machine": ", ".join(hardware),
+        "Command": first.get("command"),
+        "In folder": first.get("directory"),
+        "Resumed": _times(len(sessions) - 1),
+    }
+    return [(name, str(value)) for name, value in places.items() if value]
+
+
+def _times(count: int) -> str:
+    return {0: "", 1: "once"}.get(count, f"{count} times")
 
 
 def _format(value: Any, form: Any) -> str | None:

@@ -49,7 +49,7 @@ def script(*names: str) -> Markup:
     return Markup('"use strict";\n(() => {{\n{}{}{}}})();\n').format(
         Markup(f'{root}.classList.add("has-script");\n'),
         parts,
-        Markup(f"{root}.dataset.ready = \"\";\n"),
+        Markup(f'{root}.dataset.ready = "";\n'),
     )
 
 

@@ -1,5 +1,6 @@
   // Curves of the shown runs: each its own line, or the mean of a group in a band of its runs.
   const MAX_BANDS = 12, MAX_STOPS = 200, MAX_WORDS = 6;
+  const LESS_IS_BETTER = /loss|nll|perplexity|mse|mae|wer|cer/;
 
   function interpolate(line, x) {
     let low = 0, high = line.xs.length - 1;
@@ -52,12 +53,14 @@
       if (!xs) return null;
       const kept = [...xs.keys()].filter((k) => isNumber(xs[k]));
       return { label: run.name, look: look(run.group), group: run.group, status: run.status,
-        xs: kept.map((k) => xs[k]), ys: kept.map((k) => (isNumber(curve.value[k]) ? curve.value[k] : null)) };
+        xs: kept.map((k) => xs[k]),
+        ys: kept.map((k) => (isNumber(curve.value[k]) ? curve.value[k] : null)) };
     }
 
     function linesNow() {
       const shown = selection.shown.map((k) => runs[k])
-        .filter((run) => !state.hidden.has(run.group)).map(lineOf).filter((line) => line && line.xs.length);
+        .filter((run) => !state.hidden.has(run.group)).map(lineOf)
+        .filter((line) => line && line.xs.length);
       if (state.lines === "runs") return shown;
       const alive = shown.filter((line) => line.status !== "failed");
       return groups.map((group, k) => [group, k]).sort((a, b) => ranks[a[1]] - ranks[b[1]])
@@ -70,7 +73,8 @@
       if (state.axis === "step") return "steps";
       let longest = 0;
       lines.forEach((line) => line.xs.forEach((x) => { longest = Math.max(longest, x); }));
-      const [unit, name] = longest > 10800 ? [3600, "hours"] : longest > 180 ? [60, "minutes"] : [1, "seconds"];
+      const [unit, name] = longest > 10800 ? [3600, "hours"]
+        : longest > 180 ? [60, "minutes"] : [1, "seconds"];
       lines.forEach((line) => { line.xs = line.xs.map((x) => x / unit); });
       return name;
     }
@@ -89,54 +93,67 @@
     }
 
     function paths(lines, x, y) {
-      const bands = state.lines === "groups" && lines.length <= MAX_BANDS
-        ? lines.filter((line) => line.num > 1).map((line) => {
-          const back = { xs: [...line.xs].reverse() };
-          const d = trace(line, line.highs, x, y)
-            + trace(back, [...line.lows].reverse(), { low: -Infinity, high: Infinity, place: x.place }, y).replace("M", "L").replace("h0", "");
-          return { d: d + "Z", look: "band " + line.look };
-        }) : [];
+      const isBanded = state.lines === "groups" && lines.length <= MAX_BANDS;
+      const everywhere = { low: -Infinity, high: Infinity, place: x.place };
+      const bands = lines.filter((line) => isBanded && line.num > 1).map((line) => {
+        const back = { xs: [...line.xs].reverse() };
+        const below = trace(back, [...line.lows].reverse(), everywhere, y);
+        const above = trace(line, line.highs, everywhere, y);
+        const d = above + below.replace("M", "L").replace("h0", "") + "Z";
+        return { d, look: "band " + line.look };
+      });
       // One path for all runs that look the same: 500 runs are a few dozen elements.
       const byLook = new Map();
-      lines.forEach((line) => byLook.set(line.look, (byLook.get(line.look) || "") + trace(line, line.ys, x, y)));
+      lines.forEach((line) => {
+        byLook.set(line.look, (byLook.get(line.look) || "") + trace(line, line.ys, x, y));
+      });
       const size = lines.length > 60 ? " is-thin" : "";
-      return [...bands, ...[...byLook].reverse().map(([name, d]) => ({ d, look: `line ${name}${size}` }))];
+      const strokes = [...byLook].reverse()
+        .map(([name, d]) => ({ d, look: `line ${name}${size}` }));
+      return [...bands, ...strokes];
     }
 
     function stopWords(lines, x, unit) {
-      const sign = modeOf(metric.value) === "min" || /loss|nll|perplexity|mse|mae|wer|cer/.test(metric.value) ? 1 : -1;
+      const isLess = modeOf(metric.value) === "min" || LESS_IS_BETTER.test(metric.value);
       const found = lines.map((line) => [line, interpolate(line, x)]).filter(([, y]) => y !== null)
-        .sort((a, b) => sign * (a[1] - b[1]));
+        .sort((a, b) => (isLess ? a[1] - b[1] : b[1] - a[1]));
       const left = found.length - MAX_WORDS;
-      const where = state.axis === "step" ? `step ${Math.round(x).toLocaleString("en")}` : `${brief(x)} ${unit}`;
+      const where = state.axis === "step"
+        ? `step ${Math.round(x).toLocaleString("en")}` : `${brief(x)} ${unit}`;
       return `${where}: ` + found.slice(0, MAX_WORDS).map(([line, y]) => {
-        const range = line.num > 1 ? ` (${brief(interpolate({ ...line, ys: line.lows }, x))} to ${brief(interpolate({ ...line, ys: line.highs }, x))})` : "";
-        return `${line.label} ${brief(y)}${range}`;
+        if (!(line.num > 1)) return `${line.label} ${brief(y)}`;
+        const [low, high] = [line.lows, line.highs]
+          .map((ys) => brief(interpolate({ ...line, ys }, x)));
+        return `${line.label} ${brief(y)} (${low} to ${high})`;
       }).join("; ") + (left > 0 ? `; and ${left} more` : "");
     }
 
     function model() {
       const lines = linesNow();
       const unit = inUnits(lines);
-      const drawn = lines.flatMap((line) => [...line.ys, ...(line.lows || []), ...(line.highs || [])].filter(isNumber));
+      const isMany = state.lines === "groups" && lines.length > MAX_BANDS;
+      const levels = (line) => (line.lows && !isMany
+        ? [line.ys, line.lows, line.highs] : [line.ys]);
+      const drawn = lines.flatMap((line) => levels(line).flat().filter(isNumber));
       const [lowest, highest] = extent(drawn);
       const isLogY = lowest > 0 && highest > 50 * lowest;
       figure.querySelector("h3").textContent = metric.value;
       legend();
       const what = state.lines === "groups" ? "groups (means of their runs)" : "runs";
-      const isMany = state.lines === "groups" && lines.length > MAX_BANDS;
       return {
         x: union(lines), isLogY, xName: unit,
-        y: (low, high) => lines.flatMap((line) => line.xs.flatMap((x, k) => (x < low || x > high ? []
-          : [line.ys[k], ...(line.lows && !isMany ? [line.lows[k], line.highs[k]] : [])].filter(isNumber)))),
+        y: (low, high) => lines.flatMap((line) => levels(line).flatMap((ys) => ys.filter(
+          (y, k) => isNumber(y) && line.xs[k] >= low && line.xs[k] <= high))),
         paths: (x, y) => paths(lines, x, y),
         stops: sparse(union(lines)).map((x) => ({ x, words: () => stopWords(lines, x, unit) })),
-        words: `${lines.length} ${what} over ${unit}.` + (isMany ? ` Bands are drawn for at most ${MAX_BANDS} groups.` : ""),
+        words: `${lines.length} ${what} over ${unit}.`
+          + (isMany ? ` Bands are drawn for at most ${MAX_BANDS} groups.` : ""),
         table: () => ({
-          head: [state.lines === "groups" ? "group" : "run", "first", "lowest", "highest", "last", `until (${unit})`],
+          head: [state.lines === "groups" ? "group" : "run",
+            "first", "lowest", "highest", "last", `until (${unit})`],
           rows: lines.map((line) => {
-            const ys = line.ys.filter(isNumber);
-            return [line.label, ...[ys[0], Math.min(...ys), Math.max(...ys), ys[ys.length - 1], line.xs[line.xs.length - 1]].map(brief)];
+            const ys = line.ys.filter(isNumber), until = line.xs[line.xs.length - 1];
+            return [line.label, ...[ys[0], ...extent(ys), ys[ys.length - 1], until].map(brief)];
           }),
         }),
       };
@@ -147,18 +164,18 @@
         .filter((run) => state.lines === "runs" || run.status !== "failed");
       const present = [...new Set(drawn.map((run) => run.group))].filter((k) => k !== null);
       present.sort((a, b) => ranks[a] - ranks[b]);
-      const items = present.slice(0, 2 * NUM_TONES).map((k) => {
+      const items = present.slice(0, Math.min(NUM_LOOKS, 2 * NUM_TONES)).map((k) => {
         const svg = document.createElementNS(SVG, "svg");
         svg.setAttribute("viewBox", "0 0 24 8");
         svg.setAttribute("aria-hidden", "true");
         svg.append(svgPath({ d: "M1 4h22", look: look(k) }));
-        const button = make("button", { type: "button", "aria-pressed": String(!state.hidden.has(k)), "data-group": k },
-          svg, groups[k].label);
-        return make("li", {}, button);
+        const isPressed = String(!state.hidden.has(k));
+        return make("li", {}, make("button",
+          { type: "button", "aria-pressed": isPressed, "data-group": k }, svg, groups[k].label));
       });
       const left = present.length - items.length;
       if (left > 0) items.push(make("li", {}, `and ${left} more, the best ones first`));
-      const box = find("curve-legend"), active = document.activeElement && document.activeElement.dataset.group;
+      const box = find("curve-legend"), active = document.activeElement?.dataset.group;
       box.replaceChildren(...items);
       if (active !== undefined) box.querySelector(`[data-group="${active}"]`)?.focus();
     }
@@ -171,13 +188,15 @@
       if (!state.hidden.delete(group)) state.hidden.add(group);
       chart.update();
     });
-    const choose = (attribute, set) => document.querySelectorAll(`[${attribute}]`).forEach((button, _, all) => {
-      button.addEventListener("click", () => {
-        all.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-        set(button.getAttribute(attribute));
-        chart.reset();
+    function choose(attribute, set) {
+      document.querySelectorAll(`[${attribute}]`).forEach((button, _, all) => {
+        button.addEventListener("click", () => {
+          all.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+          set(button.getAttribute(attribute));
+          chart.reset();
+        });
       });
-    });
+    }
     choose("data-lines", (value) => { state.lines = value; });
     choose("data-curve-axis", (value) => { state.axis = value; });
     document.querySelectorAll("[data-lines]").forEach((button) => {

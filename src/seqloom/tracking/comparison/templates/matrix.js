@@ -7,15 +7,18 @@
     };
     ["pointerover", "focusin", "click"].forEach((name) => table.addEventListener(name, show));
     table.addEventListener("keydown", (event) => {
-      const move = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+      const move = {
+        ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0],
+      }[event.key];
       const cell = event.target.closest("td");
       if (!move || !cell || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
-      let [row, column] = [cell.parentElement.rowIndex, cell.cellIndex];
-      do {
+      let [row, column] = [cell.parentElement.rowIndex, cell.cellIndex], next;
+      do {  // over the diagonal
         row += move[0];
         column += move[1];
-      } while (table.rows[row]?.cells[column] && !table.rows[row].cells[column].querySelector("button"));
-      table.rows[row]?.cells[column]?.querySelector("button")?.focus();
+        next = table.rows[row]?.cells[column];
+      } while (next && !next.querySelector("button"));
+      next?.querySelector("button").focus();
     });
   });

@@ -9,22 +9,23 @@
     const areNumbers = distinct.length > 0 && distinct.every(isNumber);
     if (areNumbers && (distinct.length > MAX_VALUES || column[0] === "metrics")) {
       const [low, high] = extent(distinct);
-      const scale = padded(distinct, low > 0 && high > 50 * low);
-      return { isNumeric: true, isLog: low > 0 && high > 50 * low, values: distinct,
+      const isLog = low > 0 && high > 50 * low, scale = padded(distinct, isLog);
+      return { isNumeric: true, isLog, values: distinct,
         place: (value) => (isNumber(value) ? scale.place(value) : null),
         marks: scale.ticks(4).map((mark) => [scale.place(mark), short(mark)]),
-        label: (place) => brief(scale.low > 0 && high > 50 * low
+        label: (place) => brief(isLog
           ? scale.low * (scale.high / scale.low) ** (place / BOX)
           : scale.low + (scale.high - scale.low) * (place / BOX)) };
     }
     const collator = new Intl.Collator("en", { numeric: true });
     distinct.sort((a, b) => (areNumbers ? a - b : collator.compare(words(a), words(b))));
-    const places = new Map(distinct.map((value, k) => [words(value), (BOX * (k + 0.5)) / distinct.length]));
+    const room = BOX / distinct.length;
+    const places = new Map(distinct.map((value, k) => [words(value), room * (k + 0.5)]));
     return { isNumeric: false, values: distinct,
       place: (value) => (value === undefined ? null : places.get(words(value)) ?? null),
       marks: distinct.map((value) => [places.get(words(value)), words(value)]),
       label: (place) => {
-        const k = Math.max(0, Math.min(distinct.length - 1, Math.floor((distinct.length * place) / BOX)));
+        const k = Math.max(0, Math.min(distinct.length - 1, Math.floor(place / room)));
         return words(distinct[k]);
       } };
   }
@@ -72,7 +73,7 @@
       line.brush = make("div", { class: "brush" });
       const every = Math.ceil(line.scale.marks.length / 14);
       const marks = line.scale.marks.filter((_, k) => k % every === 0).map(([place, label]) => {
-        const span = make("span", { title: label }, label.length > 14 ? label.slice(0, 13) + "\u2026" : label);
+        const span = make("span", { title: label }, shortened(label, 14));
         span.style.bottom = place / 10 + "%";
         return span;
       });
@@ -82,13 +83,15 @@
       box.append(strip, name);
       drag(strip, line);
       line.words = make("span", { class: "hint" });
-      line.inputs = ["from", "to"].map((end) => make("input", { type: "range", min: 0, max: BOX,
-        step: line.scale.isNumeric ? 10 : BOX / Math.max(1, line.scale.values.length), "aria-label": `${line.name} ${end}` }));
+      const step = line.scale.isNumeric ? 10 : BOX / Math.max(1, line.scale.values.length);
+      line.inputs = ["from", "to"].map((end) => make("input",
+        { type: "range", min: 0, max: BOX, step, "aria-label": `${line.name} ${end}` }));
       line.inputs.forEach((input) => input.addEventListener("input", () => {
         const [low, high] = line.inputs.map((each) => Number(each.value)).sort((a, b) => a - b);
         setRange(line, low, high);
       }));
-      find("ranges").append(make("fieldset", {}, make("legend", {}, line.name), ...line.inputs, line.words));
+      const legend = make("legend", {}, line.name);
+      find("ranges").append(make("fieldset", {}, legend, ...line.inputs, line.words));
       showRange(line);
     }
 
@@ -134,14 +137,18 @@
         shades.set(name, (shades.get(name) || "") + d);
       };
       runs.forEach((_, k) => { if (!isShown.has(k)) add("shade-off", k); });
-      selection.shown.forEach((k) => { if (!isNumber(runs[k].metrics[main])) add("shade-none", k); });
-      scored.forEach((k, place) => add(`shade-${Math.floor((NUM_SHADES * place) / scored.length)}`, k));
-      svg.replaceChildren(...[...shades].map(([name, d]) => svgPath({ d, look: `thread ${name}` })));
+      const unscored = selection.shown.filter((k) => !isNumber(runs[k].metrics[main]));
+      unscored.forEach((k) => add("shade-none", k));
+      const shade = (place) => Math.floor((NUM_SHADES * place) / scored.length);
+      scored.forEach((k, place) => add(`shade-${shade(place)}`, k));
+      const threads = [...shades].map(([name, d]) => svgPath({ d, look: `thread ${name}` }));
+      svg.replaceChildren(...threads);
       const best = scored.length ? runs[scored[scored.length - 1]] : null;
-      const missing = selection.shown.length - scored.length;
       note.textContent = `${scored.length} runs with ${main}`
-        + (missing ? `, ${missing} without` : "") + (best ? `; the best of them is ${best.name} with ${brief(best.metrics[main])}` : "")
-        + (keys.length > MAX_AXES ? `; the first ${MAX_AXES} of ${keys.length} settings` : "") + ".";
+        + (unscored.length ? `, ${unscored.length} without` : "")
+        + (best ? `; the best of them is ${best.name} with ${brief(best.metrics[main])}` : "")
+        + (keys.length > MAX_AXES ? `; the first ${MAX_AXES} of ${keys.length} settings` : "")
+        + ".";
       find("free-ranges").disabled = !selection.ranges.size;
       axes.filter((line) => line.range && !selection.ranges.has(line.name)).forEach((line) => {
         line.range = null;

@@ -95,7 +95,11 @@
       const centre = cursor >= 0 ? x.place(stops[cursor].x) / BOX : 0.5;
       zoom(valueAt(centre - factor / 2), valueAt(centre + factor / 2));
     }
-    const acts = { in: () => zoomBy(0.5), out: () => zoomBy(2), all: () => zoom(-Infinity, Infinity) };
+    const acts = {
+      in: () => zoomBy(0.5),
+      out: () => zoomBy(2),
+      all: () => zoom(-Infinity, Infinity),
+    };
     figure.querySelectorAll("[data-zoom]").forEach((button) => {
       button.addEventListener("click", () => acts[button.dataset.zoom]());
     });

@@ -11,6 +11,8 @@
   const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
   const words = (value) => (value === undefined ? ""
     : typeof value === "string" ? value : JSON.stringify(value));
+  const shortened = (text, limit) => (
+    text.length > limit ? text.slice(0, limit - 1) + "\u2026" : text);
   const brief = (value) => (isNumber(value) ? short(Number(value.toPrecision(4))) : words(value));
 
   // How a run is drawn: a colour and a dash by the rank of its group, grey beyond all of them.
@@ -107,7 +109,7 @@
       const plain = token.replaceAll('"', "").toLowerCase();
       const column = parts && columnNamed(parts[1]);
       if (column) tests.push(relation(column, parts[2], parts[3].replaceAll('"', "")));
-      else if (parts && !haystacks.some((haystack) => haystack.includes(plain))) unknown.push(parts[1]);
+      else if (parts && !haystacks.some((all) => all.includes(plain))) unknown.push(parts[1]);
       else tests.push((run) => haystackOf.get(run).includes(plain));
     }
     return { tests, unknown };

@@ -3,7 +3,8 @@
   const body = find("runs-table").tBodies[0], rows = [...body.rows];
   const heads = [...find("runs-table").tHead.rows[0].cells];
   const ticks = rows.map((row) => row.querySelector("input"));
-  const tickAll = make("input", { type: "checkbox", "aria-label": "Show all filtered runs in charts" });
+  const tickAll = make("input",
+    { type: "checkbox", "aria-label": "Show all filtered runs in charts" });
   let order = [...runs.keys()], sorted = null, showsAll = false;
 
   const columnOf = (head) => (head.dataset.column in columns ? columns[head.dataset.column]

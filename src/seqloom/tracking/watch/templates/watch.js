@@ -28,7 +28,7 @@
   }
 
   function heads(objectives) {
-    const names = ["job", "settings", "state", objectives[0] || "objective", "best",
+    const names = ["job", "state", "settings", objectives[0] || "objective", "best",
       ...objectives.slice(1), "step", "progress", "time left"];
     const line = document.querySelector(".jobs thead tr");
     if (line.children.length === names.length) return;
@@ -49,13 +49,13 @@
       cells[name] = make("td", className);
       line.append(cells[name]);
     };
+    add("state", "is-text");
+    cells.word = make("span", "status");
+    cells.state.append(cells.word);
     add("settings", "is-text settings");
     cells.label = make("span");
     cells.note = make("span", "note");
     cells.settings.append(cells.label, cells.note);
-    add("state", "is-text");
-    cells.word = make("span", "status");
-    cells.state.append(cells.word);
     add("latest", "latest");
     add("best", "best");
     cells.more = Array.from({ length: numMore }, () => line.appendChild(make("td")));
@@ -146,7 +146,7 @@
       return label;
     }));
     tick(y, "top", top, 4, ticksY);
-    tick(x, "left", x.place, 4, ticksX);
+    tick(x, "left", x.place, 5, ticksX);
     const grid = draw("path", { class: "grid", d: y.ticks(4).map((mark) => `M0 ${top(mark).toFixed(1)}h1000`).join("") });
     const numbers = Object.keys(lines).map(Number).filter((number) => lines[number].length);
     svg.replaceChildren(grid, ...numbers.map((number) => {

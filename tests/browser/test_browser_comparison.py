@@ -1,0 +1,275 @@
+"""The comparison page in a real Chromium: it works by mouse and keys, in silence, for everybody."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+NEVER_FITS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def sweep_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a sweep of 12 runs, 2 of them failed."""
+    from comparison_folders import make_sweep
+
+    from seqloom.tracking.comparison.page import write_comparison
+    from seqloom.tracking.comparison.payload import compare_runs, payload
+
+    folder = make_sweep(tmp_path_factory.mktemp("browser") / "sweep")
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    return write_comparison(payload(compare_runs(folders), folder), folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def search_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of 120 runs and a search over them."""
+    from comparison_payload import make_payload
+
+    from seqloom.tracking.comparison.page import write_comparison
+
+    folder = tmp_path_factory.mktemp("browser")
+    return write_comparison(make_payload(num_runs=120), folder / "report.html")
+
+
+def visible_names(page: Any) -> list[str]:
+    return page.locator("#runs-table tbody tr:not([hidden]) > th").all_inner_texts()
+
+
+def column(page: Any, title: str) -> list[str]:
+    heads = page.locator("#runs-table thead th").all_inner_texts()
+    place = [head.strip() for head in heads].index(title)
+    return page.locator(
+        f"#runs-table tbody tr:not([hidden]) > :nth-child({place + 1})"
+    ).all_inner_texts()
+
+
+def line_of(page: Any, chart: str) -> str:
+    page.locator(f"#{chart}").scroll_into_view_if_needed()
+    page.wait_for_selector(f"#{chart} svg g path", state="attached")
+    return page.locator(f"#{chart} svg g path").last.get_attribute("d")
+
+
+def test_browser_sorts_runs_by_a_metric_and_back(open_page, sweep_page):
+    page = open_page(sweep_page)
+    head = page.locator("#runs-table th", has_text="test/bleu")
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    values = [float(text) for text in column(page, "test/bleu") if text]
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 10
+    assert column(page, "test/bleu")[-2:] == ["", ""]  # failed runs come last
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    values = [float(text) for text in column(page, "test/bleu") if text]
+    assert values == sorted(values)
+    assert column(page, "test/bleu")[-2:] == ["", ""]
+    assert page.locator("#runs-table [aria-sort='ascending']").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "num"),
+    [
+        ("", 12),
+        ("gru", 8),  # gru and min_gru
+        ("cell=gru", 4),
+        ("cell!=gru", 8),
+        ("cell=gru seed=1", 2),
+        ("CELL=GRU unrolling=static", 2),
+        ("bleu>0", 10),
+        ("test/bleu<0", 0),
+        ("bleu>=55 cell=min_gru", 0),
+        ("state=failed", 2),
+        ("memory", 1),  # in an error
+        ('"cell=gru"', 4),
+    ],
+)
+def test_browser_filters_runs_in_words(open_page, sweep_page, words, num):
+    page = open_page(sweep_page)
+    page.fill("#filter", words)
+    assert len(visible_names(page)) == num
+    assert page.locator("#count").inner_text() == f"{num} of 12 runs"
+    assert not page.locator("#filter-words").is_visible()
+
+
+def test_browser_filter_names_an_unknown_column(open_page, sweep_page):
+    page = open_page(sweep_page)
+    page.fill("#filter", "blue>3")
+    assert "There is no column blue" in page.locator("#filter-words").inner_text()
+    page.click("#reset")
+    assert not page.locator("#filter-words").is_visible()
+    assert page.locator("#count").inner_text() == "12 of 12 runs"
+
+
+def test_browser_filters_by_state_and_hides_columns(open_page, sweep_page):
+    page = open_page(sweep_page)
+    page.select_option("#state", "failed")
+    assert column(page, "cell") == ["min_gru", "min_gru"]
+    page.click(".menu summary")
+    page.get_by_label("cell", exact=True).uncheck()
+    assert not page.locator("#runs-table th", has_text=re.compile(r"^cell$")).is_visible()
+    assert page.locator("#runs-table tbody td:nth-child(3):visible").count() == 0
+
+
+def test_browser_charts_follow_ticks_and_filter(open_page, sweep_page):
+    page = open_page(sweep_page)
+    line_of(page, "curve-chart")
+    words = page.locator("#curve-chart [data-words]")
+    assert words.inner_text().startswith("5 groups")  # the sixth has failed runs only
+    legend = page.locator("#curve-legend button")
+    assert legend.count() == 5
+    legend.first.click()
+    expect(words).to_contain_text(re.compile(r"^4 groups"))
+    legend.first.click()
+    page.click("[data-lines='runs']")
+    expect(legend).to_have_count(6)
+    expect(words).to_contain_text(re.compile(r"^12 runs"))
+    page.locator("#runs-table tbody input").first.uncheck()
+    assert "11 ticked" in page.locator("#count").inner_text()
+    page.locator("#curve-chart").scroll_into_view_if_needed()
+    expect(words).to_contain_text(re.compile(r"^11 runs"))
+    page.fill("#filter", "cell=nothing")
+    page.locator("#curve-chart").scroll_into_view_if_needed()
+    expect(words).to_contain_text(re.compile(r"^0 runs"))
+
+
+def test_browser_zooms_by_keys_buttons_and_drag(open_page, sweep_page):
+    page = open_page(sweep_page)
+    whole = line_of(page, "curve-chart")
+    reader = page.locator("#curve-chart .reader")
+    reader.focus()
+    assert "step" in reader.get_attribute("aria-valuetext")
+    assert page.locator("#curve-chart .readout").inner_text() == reader.get_attribute(
+        "aria-valuetext"
+    )
+    page.keyboard.press("Home")
+    assert reader.get_attribute("aria-valuenow") == "0"
+    page.keyboard.press("+")
+    assert line_of(page, "curve-chart") != whole
+    page.keyboard.press("0")
+    assert line_of(page, "curve-chart") == whole
+    page.locator("#curve-chart [data-zoom='in']").click()
+    assert line_of(page, "curve-chart") != whole
+    page.locator("#curve-chart [data-zoom='all']").click()
+    assert line_of(page, "curve-chart") == whole
+    box = reader.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.3, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=4)
+    page.mouse.up()
+    assert line_of(page, "curve-chart") != whole
+    ticks = [float(t) for t in page.locator("#curve-chart .ticks-x span").all_inner_texts()]
+    assert 80 < min(ticks) < max(ticks) < 210  # of 30 to 300 steps
+
+
+def test_browser_copies_a_command(open_page, sweep_page):
+    page = open_page(sweep_page)
+    button = page.get_by_label("Copy the command of 4", exact=True)
+    button.click()
+    expect(page.locator("#said")).to_have_text("Copied")
+    page.locator("#filter").focus()
+    page.keyboard.press("Control+V")
+    assert page.input_value("#filter").startswith("python train.py task=translation cell=gru")
+
+
+def test_browser_ranges_by_keyboard_filter_the_table(open_page, sweep_page):
+    page = open_page(sweep_page)
+    page.locator("#parallel summary", has_text="Ranges").click()
+    end = page.get_by_label("test/bleu from")
+    end.focus()
+    for _ in range(5):
+        page.keyboard.press("PageUp")
+    num = len(visible_names(page))
+    assert 0 < num < 10
+    assert "ranges set: test/bleu" in page.locator("#count").inner_text()
+    page.click("#free-ranges")
+    assert len(visible_names(page)) == 12
+    assert end.input_value() == "0"
+
+
+def test_browser_brushes_an_axis(open_page, sweep_page):
+    page = open_page(sweep_page)
+    strip = page.locator(".strip-axis").first  # gru, lstm, min_gru from below
+    strip.scroll_into_view_if_needed()
+    box = strip.bounding_box()
+    page.mouse.move(box["x"] + 14, box["y"] + box["height"] * 0.98)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 14, box["y"] + box["height"] * 0.7, steps=4)
+    page.mouse.up()
+    assert set(column(page, "cell")) == {"gru"}
+    page.mouse.click(box["x"] + 14, box["y"] + box["height"] * 0.5)
+    assert len(visible_names(page)) == 12
+
+
+def test_browser_marks_the_front_of_cost_and_quality(open_page, sweep_page):
+    page = open_page(sweep_page)
+    line_of(page, "cost-chart")
+    page.locator("#cost-chart summary").click()
+    rows = page.locator("#cost-chart tbody tr").all_inner_texts()
+    cells = [row.split("\t") for row in rows]
+    assert len(cells) == 10
+    best = -1.0
+    for _, _, quality, is_front in cells:  # cheap first
+        assert (is_front == "yes") == (float(quality) > best)
+        best = max(best, float(quality))
+
+
+def test_browser_tells_a_difference_in_words(open_page, sweep_page):
+    page = open_page(sweep_page)
+    cell = page.locator(".matrix .cell").first
+    cell.focus()
+    assert page.locator("[data-matrix-words]").first.inner_text() == cell.get_attribute(
+        "data-words"
+    )
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.className") == "cell"
+    assert page.evaluate("document.activeElement.closest('td').cellIndex") == 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_browser_page_of_a_sweep_fits_and_is_accessible(
+    open_page, sweep_page, tmp_path, width, scheme
+):
+    from browser_checks import scroll_through, severe_findings
+
+    page = open_page(sweep_page, width=width, scheme=scheme)
+    scroll_through(page)
+    picture = tmp_path / f"comparison-{width}-{scheme}.png"
+    page.screenshot(path=str(picture), full_page=True)
+    assert picture.stat().st_size > 20_000
+    assert not page.evaluate(NEVER_FITS)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert not severe_findings(page)
+    assert not page.evaluate(NEVER_FITS)
+
+
+def test_browser_shows_a_search(open_page, search_page):
+    page = open_page(search_page)
+    assert len(visible_names(page)) == 100
+    page.click("#more")
+    assert len(visible_names(page)) == 120
+    line_of(page, "trial-chart")
+    reader = page.locator("#trial-chart .reader")
+    reader.focus()
+    page.keyboard.press("Home")
+    assert page.locator("#trial-chart .readout").inner_text().startswith("trial 0, ")
+    page.locator("#trial-chart summary").click()
+    assert page.locator("#trial-chart tbody tr").count() == 120
+
+
+def test_browser_shows_runs_without_a_script(browser, sweep_page):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(sweep_page.as_uri())
+    assert page.locator("#runs-table tbody tr:visible").count() == 12
+    assert page.locator(".groups tbody tr:visible").count() >= 6
+    assert not page.locator("#filter").is_visible()
+    context.close()
