@@ -188,7 +188,7 @@ COMMANDS: dict[str, Command] = {
         "seqloom.commands.reproduce:reproduce",
         {
             "run": RUN,
-            "output": Key(Path, "folder to train it in", "output", without="RUN-reproduced"),
+            "output": Key(Path, "folder to train it in", "output", without="beside the run"),
             "cell.file": Key(str, "the file of your own cell", "cell_file", without="none"),
         },
         examples=("run=DIR", "run=DIR output=DIR2"),

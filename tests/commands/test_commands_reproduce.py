@@ -23,6 +23,7 @@ from seqloom.commands.comparison import compare
 from seqloom.commands.repetition import config_again, num_saved
 from seqloom.commands.reproduce import reproduce
 from seqloom.commands.train import train
+from seqloom.config import resume_config
 from seqloom.errors import ConfigError, DataError
 from seqloom.runs import RunFolder, read_metrics
 from seqloom.runs.provenance import read_environment
@@ -260,6 +261,8 @@ def test_a_step_limit_ends_a_run_after_a_validation(
     summary = RunFolder(run).read_summary()
     assert (summary.status, summary.steps) == ("finished", 2)
     assert summary.best["step"] == 2
+    train(resume_config(run, ["model.dropout=0"]))
+    assert RunFolder(run).read_summary().steps == 2
     with pytest.raises(ConfigError, match="stop_after_steps=0"):
         StepLimit(0)
 

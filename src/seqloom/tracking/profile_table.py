@@ -135,4 +135,4 @@ def _ordered(names: list[str]) -> list[str]:
 
 
 def _line(name: str, ms: str, median: str, share: str, calls: str) -> str:
-    return f"  {name:<40}{ms:>9}{median:>9}{share:>8}{calls:>9}".rstrip()
+    return f"  {name:<46}{ms:>9}{median:>9}{share:>8}{calls:>9}".rstrip()

@@ -29,6 +29,10 @@ class StepLimit(callbacks.Callback):
             )
         self.num_steps = num_steps
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step >= self.num_steps:  # A resumed run stays stopped.
+            trainer.should_stop = True
+
     def on_train_batch_end(
         self,
         trainer: Trainer,

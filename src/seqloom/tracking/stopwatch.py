@@ -10,12 +10,11 @@ name waits for the device, so that work is charged to whoever queued it, and ove
 
 from __future__ import annotations
 
-import functools
 import inspect
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ContextDecorator
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +107,7 @@ def watch(watched: object, name: str, stopwatch: Stopwatch) -> None:
     """From here on the time in each public method of the object's own classes goes to `name`."""
     kind = type(watched)
     methods = {
-        key: _timed(getattr(kind, key), name, stopwatch)
+        key: _Timed(name, stopwatch)(getattr(kind, key))
         for base in kind.__mro__
         if base not in nn.Module.__mro__
         for key, member in vars(base).items()
@@ -124,15 +123,18 @@ def unwatch(watched: object) -> None:
     watched.__class__ = type(watched).__bases__[0]
 
 
-def _timed(method: Callable[..., Any], name: str, stopwatch: Stopwatch) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def timed(*args: Any, **named: Any) -> Any:
-        if not stopwatch.is_on:
-            return method(*args, **named)
-        stopwatch.enter(name)
-        try:
-            return method(*args, **named)
-        finally:
-            stopwatch.leave()
+class _Timed(ContextDecorator):
+    """Decorates a method, whose time goes to `name` while the stopwatch is on."""
 
-    return timed
+    def __init__(self, name: str, stopwatch: Stopwatch) -> None:
+        self._name, self._stopwatch = name, stopwatch
+        self._entered: list[bool] = []  # a method may call itself
+
+    def __enter__(self) -> None:
+        self._entered.append(self._stopwatch.is_on)
+        if self._stopwatch.is_on:
+            self._stopwatch.enter(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        if self._entered.pop():
+            self._stopwatch.leave()

@@ -8,9 +8,12 @@ How far a resampled difference lies from the observed one, either way, is taken 
 observed one may lie from the truth. Resampled sets vary a little less than true ones: the distance
 is stretched by sqrt(N / (N - 1)) and from the normal to Student's distribution (Hesterberg 2015,
 the expanded percentile interval). p value and interval are of the same distances and never
-contradict each other. sacreBLEU's p value, `p_sacrebleu`, lays absolute differences less their mean
-against the observed one; where models differ that is a one-sided test of what was seen to be the
-better one, which calls equal models different in about 10 % of cases, and identical ones always.
+contradict each other.
+
+sacreBLEU's p value, `p_sacrebleu`, counts how often absolute differences, less their mean, exceed
+the observed one. Where models differ that is a one-sided test for whichever was seen to be better:
+it calls equal models different in 10 to 12 % of cases from 200 examples on, in 16 % and more at 10,
+and identical predictions always (`scripts/prove_statistics.py`; ours: at most 5.6 %).
 """
 
 from __future__ import annotations

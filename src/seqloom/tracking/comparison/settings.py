@@ -3,7 +3,8 @@
 The idea: people think in what they type. The class that a config names (`cell._target_`) is shown
 as the option that they chose (`cell=gru`); what an option brings along (its own first values) says
 nothing more and is left out, as are a link's copies (`model.cell`, `data.seed`) and what only
-concerns the machine. The price: an option that was edited in `conf/` since is told by its class.
+concerns the machine. The price: `conf/` of today names the options of older runs,
+and a key that an older config does not have counts as the option's value of today.
 
 A setting is left out only where the ones that stay decide it, so runs with equal shown settings
 (and any seed) have equal configs.
@@ -26,7 +27,7 @@ Value = str | int | float | bool
 Row = dict[str, Value]
 # Where a run is, what it costs on this machine and what it tells: not what it computes.
 MACHINE_ONLY = (
-    *("run_dir", "resume", "data.cache_dir", "data.root", "data.num_workers", "logger"),
+    *("run_dir", "resume", "data.cache_dir", "data.num_workers", "logger"),
     *("callbacks.preemption_signal", "callbacks.checkpoint_every_s", "task.title"),
     "callbacks.checkpoint_every_n_steps",
 )
