@@ -212,9 +212,9 @@ def test_browser_marks_the_front_of_cost_and_quality(open_page, sweep_page):
     page = open_page(sweep_page)
     line_of(page, "cost-chart")
     page.locator("#cost-chart summary").click()
-    rows = page.locator("#cost-chart tbody tr").all_inner_texts()
-    cells = [row.split("\t") for row in rows]
-    assert len(cells) == 10
+    rows = page.locator("#cost-chart tbody tr")
+    expect(rows).to_have_count(10)
+    cells = [row.split("\t") for row in rows.all_inner_texts()]
     best = -1.0
     for _, _, quality, is_front in cells:  # cheap first
         assert (is_front == "yes") == (float(quality) > best)
@@ -262,7 +262,7 @@ def test_browser_shows_a_search(open_page, search_page):
     page.keyboard.press("Home")
     assert page.locator("#trial-chart .readout").inner_text().startswith("trial 0, ")
     page.locator("#trial-chart summary").click()
-    assert page.locator("#trial-chart tbody tr").count() == 120
+    expect(page.locator("#trial-chart tbody tr")).to_have_count(120)
 
 
 def test_browser_shows_runs_without_a_script(browser, sweep_page):

@@ -1,4 +1,4 @@
-"""The set-up of a browser never fails and never hangs; it says what it found or why it could not."""
+"""The set-up of a browser never fails and never hangs; it says what it found, or why not."""
 
 import sys
 

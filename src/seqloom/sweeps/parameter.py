@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from hydra.core.override_parser.types import (
     ChoiceSweep,
@@ -121,24 +122,25 @@ def read_parameter(text: str, source: str = COMMAND_LINE) -> Parameter | None:
     if isinstance(values, RangeSweep):
         if "log" in values.tags:
             raise ConfigError(where, "a range has equal steps", "write tag(log, interval(A, B))")
-        texts = tuple(map(str, swept(override, Transformer.encode)))
-        return _of_range(Parameter(key, written, source, texts, is_ordered=True), where)
+        count = len(swept(override, Transformer.encode))
+        return _of_range(Parameter(key, written, source, is_ordered=True), values, count, where)
     assert isinstance(values, IntervalSweep)
     return _of_interval(key, written, source, values, where)
 
 
-def _of_range(blank: Parameter, where: str) -> Parameter:
-    numbers = sorted((float(text), text) for text in blank.texts)
-    if not numbers:
-        raise ConfigError(
-            where, "the range is empty", "write range(start, stop, step), start < stop"
-        )
-    texts = tuple(text for _, text in numbers)
-    is_int = all(text.lstrip("-").isdigit() for text in texts)
-    low, high = numbers[0][0], numbers[-1][0]
-    # A single value has no neighbour; any step will do.
-    step = (high - low) / (len(numbers) - 1) if len(numbers) > 1 else 1.0
-    return dataclasses.replace(blank, texts=texts, low=low, high=high, step=step, is_int=is_int)
+def _of_range(blank: Parameter, values: RangeSweep, count: int, where: str) -> Parameter:
+    if count == 0:
+        raise ConfigError(where, "the range is empty", "write range(START, STOP, STEP)")
+    # In decimals, as they were written: 0.3 and not 0.30000000000000004.
+    start, step = Decimal(str(values.start)), Decimal(str(values.step))
+    numbers = sorted(start + place * step for place in range(count))
+    is_int = isinstance(values.start, int) and isinstance(values.step, int)
+    texts = tuple(str(int(n)) if is_int else repr(float(n)) for n in numbers)
+    low, high, step = numbers[0], numbers[-1], abs(step)
+    number = int if is_int else float
+    return dataclasses.replace(
+        blank, texts=texts, low=number(low), high=number(high), step=number(step), is_int=is_int
+    )
 
 
 def _of_interval(
