@@ -122,6 +122,7 @@ def test_hopeless_trials_are_stopped_and_the_saved_time_is_theirs(tmp_path: Path
     assert str(search.num_pruned) in search.saved_words
     assert stopped[0].error is not None
     assert "worse than the median" in stopped[0].error
+    assert min(job.seconds for job in stopped) == 2  # The first validation is no reason.
     assert stopped[0].values == []
     best = min((j for j in study.record().jobs if j.values), key=lambda j: j.values)
     assert search.best == [best.number]

@@ -38,7 +38,8 @@ def make_pruner(options: Mapping[str, Any], num_objectives: int) -> BasePruner:
             "trials with several objectives cannot be stopped early",
             "write sweep.pruner=none",
         )
-    startup, warmup = options["pruner_startup_trials"], options["warmup_validations"]
+    # Optuna counts the steps that are spared from 0; validations are counted from 1.
+    startup, warmup = options["pruner_startup_trials"], options["warmup_validations"] + 1
     first, factor = options["min_validations"], options["reduction_factor"]
     try:
         if name == "median":
