@@ -18,6 +18,7 @@ from seqloom.errors import ConfigError
 from seqloom.sweeps.jobs import Job
 from seqloom.sweeps.options import SweepOptions
 from seqloom.sweeps.outcome import Outcome
+from seqloom.sweeps.space import read_space
 from seqloom.sweeps.study import Study
 
 SETTINGS = ("task=translation", "optimizer.lr=interval(0,1)", "model.dropout=interval(0,1)")
@@ -45,7 +46,14 @@ def quick_composition(monkeypatch: pytest.MonkeyPatch) -> None:
 def options_of(folder: Path, settings: tuple[str, ...] = SETTINGS, /, *sweep: str) -> SweepOptions:
     plain = {**defaults(), **{o.key_or_group: o.value() for o in map(parse, sweep)}}
     return SweepOptions(
-        folder, "python train.py", settings, "translation", "val/loss", "min", plain
+        folder,
+        "python train.py",
+        settings,
+        "translation",
+        "val/loss",
+        "min",
+        plain,
+        read_space(settings, plain["spaces"]),
     )
 
 

@@ -7,7 +7,7 @@ held by one process at a time; several processes may work on one search.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from seqloom.config.overrides import parse
 from seqloom.config.runs import OF_SWEEPS
 from seqloom.errors import ConfigError
 from seqloom.runs.lock import RunLock
+from seqloom.runs.surroundings import without_passwords
 from seqloom.sweeps.definition import Definition, check_definition, sweep_folder
 from seqloom.sweeps.grid import Grid, combinations
 from seqloom.sweeps.jobs import Job
@@ -25,6 +26,7 @@ from seqloom.sweeps.options import SEVERAL, SweepOptions
 from seqloom.sweeps.resources import Slots
 from seqloom.sweeps.runner import Runner, check_jobs
 from seqloom.sweeps.source import JobSource
+from seqloom.sweeps.space import Space, read_space
 from seqloom.sweeps.table import LiveTable
 
 FOLDER_KEY = "hydra.sweep.dir"
@@ -43,7 +45,7 @@ def sweep(cfg: DictConfig, settings: Sequence[str]) -> None:
         SystemExit: 130 or 143, by a signal.
     """
     options = read_options(cfg, settings)
-    definition = Definition.of(options.settings, options.sweep)
+    definition = _definition(options.settings, options.sweep, options.space)
     check_definition(options.folder, definition)
     if is_list(options):
         combinations(options.settings)  # Raises where there is no list.
@@ -93,19 +95,21 @@ def read_options(cfg: DictConfig, settings: Sequence[str]) -> SweepOptions:
             is_several = is_several or (key == "task" and override.is_sweep_override())
     own = _plain(cfg.sweep)
     task = SEVERAL if is_several else str(cfg.task.name)
+    space = read_space(jobs, own["spaces"]) if own["name"] == "optuna" else None
     if folder is None:
-        definition = Definition.of(jobs, own)
+        definition = _definition(jobs, own, space)
         root = Path("outputs") / "sweeps" / task
         folder = sweep_folder(root, definition, restart=own["restart"])
     launcher = _plain(cfg.launcher)
     return SweepOptions(
         folder=folder,
-        command=shlex.join(["python", "train.py", "-m", *settings]),
+        command=shlex.join(["python", "train.py", "-m", *map(without_passwords, settings)]),
         settings=tuple(jobs),
         task=task,
         monitor=str(cfg.task.monitor),
         mode=str(cfg.task.mode),
         sweep=own,
+        space=space,
         num_parallel=launcher["num_parallel"],
         cores_per_job=launcher["cores_per_job"],
         gpus_per_job=launcher["gpus_per_job"],
@@ -114,7 +118,7 @@ def read_options(cfg: DictConfig, settings: Sequence[str]) -> SweepOptions:
 
 def is_list(options: SweepOptions) -> bool:
     """Whether the jobs are known beforehand."""
-    return bool(options.sweep["name"] == "grid")
+    return options.space is None
 
 
 def make_source(options: SweepOptions) -> JobSource:
@@ -151,6 +155,12 @@ def describe(options: SweepOptions) -> str:
     for job in record.jobs:
         lines.append(f"{job.number:>{width}}  {job.state:<12}{' '.join(job.settings)}".rstrip())
     return "\n".join(lines)
+
+
+def _definition(
+    settings: Sequence[str], sweep: Mapping[str, Any], space: Space | None
+) -> Definition:
+    return Definition.of(settings, sweep, space.values if space is not None else None)
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

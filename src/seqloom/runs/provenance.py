@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.runs.files import write_atomic
-from seqloom.runs.surroundings import CODE, TIMEOUT_S, describe, without_home
+from seqloom.runs.surroundings import CODE, TIMEOUT_S, describe, without_home, without_passwords
 
 NAME = "environment.json"
 PATCH, PATCHES = "uncommitted.patch", "uncommitted*.patch"
@@ -44,8 +44,6 @@ NUMERIC = (
 )
 VARIABLES = (*NUMERIC, "CUDA_VISIBLE_DEVICES")
 
-_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/@\s]+@")
-
 _log = logging.getLogger(__name__)
 
 
@@ -64,7 +62,7 @@ class Session:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": command_line(overrides),
             "directory": without_home(os.getcwd()),
-            "overrides": [_PASSWORD.sub(r"\1:***@", without_home(text)) for text in overrides],
+            "overrides": [without_passwords(without_home(text)) for text in overrides],
             "variables": {name: os.environ.get(name) for name in VARIABLES},
         }
         self._before = _read_bytes(folder / NAME)
@@ -147,7 +145,7 @@ def _kept_patch(folder: Path, patch: str, number: int) -> str:
 
 def _word(text: str) -> str:
     """A word as a shell reads it; double quotes where a home folder is to be filled in."""
-    text = _PASSWORD.sub(r"\1:***@", text)
+    text = without_passwords(text)
     home = os.path.expanduser("~")
     if len(home) > 1 and home in text:
         return '"' + re.sub(r'(["\\`$])', r"\\\1", text) + '"'

@@ -181,6 +181,12 @@ def _gpus() -> list[dict[str, Any]]:
     ]
 
 
+def without_passwords(text: str) -> str:
+    """The same with *** for every password inside a URL, up to its last @: better too much."""
+    text = re.sub(r"(://[^/@\s:]*):\S+@", r"\1:***@", text)
+    return re.sub(r"([?&]\w*password=)[^&\s'\"]+", r"\1***", text)
+
+
 def without_home(text: str) -> str:
     """`text` with the home folder, which names a user, as $HOME."""
     home = os.path.expanduser("~")

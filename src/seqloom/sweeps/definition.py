@@ -2,13 +2,15 @@
 
 The one idea: a sweep's folder is an identity. The same command finds its folder and goes on there;
 another definition in the same folder is refused with what differs, since jobs are known by their
-numbers. What only says how or how far the sweep is run (jobs at a time, trials in all) is no part.
+numbers. What a search may try is part of it, wherever it stands, so a changed file of spaces is
+noticed. What only says how or how far the sweep is run (jobs at a time, trials in all) is no part,
+and no password is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import yaml
 
 from seqloom.errors import ConfigError
 from seqloom.runs.files import write_atomic
+from seqloom.runs.surroundings import without_passwords
 
 FILE = "sweep.yaml"
 # Keys of the group `sweep` that may change between sessions.
@@ -25,22 +28,34 @@ CHANGEABLE = ("dry_run", "restart", "retry_failed", "num_trials", "take_over")
 
 @dataclass(frozen=True)
 class Definition:
-    """Settings of the jobs in their order, and how jobs are chosen."""
+    """Settings of the jobs in their order, how jobs are chosen, and what a search may try: for
+    each key its values; {} for a list."""
 
     settings: tuple[str, ...]
     sweep: Mapping[str, Any]
+    space: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: Sequence[str], sweep: Mapping[str, Any]) -> Definition:
-        """Of a command's settings and its group `sweep`, as plain values."""
-        return cls(tuple(settings), {k: v for k, v in sweep.items() if k not in CHANGEABLE})
+    def of(
+        cls,
+        settings: Sequence[str],
+        sweep: Mapping[str, Any],
+        space: Mapping[str, str] | None = None,
+    ) -> Definition:
+        """Of a command's settings, its group `sweep` as plain values, and its space."""
+        kept = {
+            key: without_passwords(value) if isinstance(value, str) else value
+            for key, value in sweep.items()
+            if key not in CHANGEABLE
+        }
+        return cls(tuple(settings), kept, dict(space or {}))
 
     @classmethod
     def read(cls, folder: Path) -> Definition | None:
         """That of the sweep in `folder`; None where none is. Raises ConfigError for a torn file."""
         try:
             plain = yaml.safe_load((folder / FILE).read_text(encoding="utf-8"))
-            return cls(tuple(plain["settings"]), dict(plain["sweep"]))
+            return cls(tuple(plain["settings"]), dict(plain["sweep"]), dict(plain.get("space", {})))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
@@ -49,7 +64,9 @@ class Definition:
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        plain = {"settings": list(self.settings), "sweep": dict(self.sweep)}
+        plain: dict[str, Any] = {"settings": list(self.settings), "sweep": dict(self.sweep)}
+        if self.space:
+            plain["space"] = dict(self.space)
         write_atomic(folder / FILE, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
     def differences(self, other: Definition) -> list[str]:
@@ -62,7 +79,17 @@ class Definition:
             before, now = self.sweep.get(key), other.sweep.get(key)
             if before != now:
                 found.append(f"sweep.{key}={now} instead of {before}")
-        return found
+        return found or _space_differences(self.space, other.space)
+
+
+def _space_differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """For the same command: what files of spaces, or the config under them, make different."""
+    found = [f"{key} not searched any more" for key in before if key not in now]
+    for key, values in now.items():
+        if before.get(key) != values:
+            instead = f"instead of {before[key]}" if key in before else "searched too"
+            found.append(f"{key}={values} {instead}")
+    return found
 
 
 def sweep_folder(root: Path, definition: Definition, *, restart: bool = False) -> Path:

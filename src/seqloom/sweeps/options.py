@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqloom.sweeps.space import Space
+
 SEVERAL = "several"
 
 
@@ -16,12 +18,13 @@ class SweepOptions:
 
     Attributes:
         folder: of the sweep; its jobs go to `folder`/NUMBER.
-        command: what the user typed.
+        command: what the user typed, without passwords.
         settings: all settings of the command line that belong to the jobs, in order, as they were
             typed (`cell=lstm,gru`, `optimizer.lr=interval(0.001,0.1)`).
         task: its name, or SEVERAL.
         monitor, mode: the metric that names the best checkpoint, and min or max.
         sweep: the config group `sweep`, resolved.
+        space: what is searched; None for a list of jobs.
         num_parallel: jobs at a time.
         cores_per_job, gpus_per_job: None shares out what is there.
     """
@@ -33,6 +36,7 @@ class SweepOptions:
     monitor: str
     mode: str
     sweep: Mapping[str, Any]
+    space: Space | None = None
     num_parallel: int = 1
     cores_per_job: int | None = None
     gpus_per_job: int | None = None

@@ -24,6 +24,7 @@ from seqloom.errors import ConfigError
 from seqloom.sweeps.cma_sampler import CmaSampler
 from seqloom.sweeps.parameter import Parameter
 from seqloom.sweeps.space import Space
+from seqloom.sweeps.trials import job_numbers
 
 Made = Callable[[int], BaseSampler]
 
@@ -129,7 +130,7 @@ class TrialSampler(BaseSampler):
 
 
 class GridSampler(BaseSampler):
-    """Trial `number` has the combination of that number."""
+    """Job `number` has the combination of that number."""
 
     def __init__(self, combinations: Sequence[Mapping[str, Any]]) -> None:
         self._combinations = combinations
@@ -151,7 +152,8 @@ class GridSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self._combinations[trial.number % len(self._combinations)][param_name]
+        number = job_numbers(study.get_trials(deepcopy=False))[trial.number]
+        return self._combinations[number % len(self._combinations)][param_name]
 
 
 def _numeric(space: Space, num_objectives: int) -> list[Parameter]:

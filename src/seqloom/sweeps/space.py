@@ -64,6 +64,11 @@ class Space:
         """Whether some keys are there in some trials only."""
         return any(parameter.when for parameter in self.parameters)
 
+    @property
+    def values(self) -> dict[str, str]:
+        """For each name the values as they were written."""
+        return {parameter.name: parameter.text for parameter in self.parameters}
+
     def table(self) -> list[str]:
         """A line for each key: its values, the config's own one, and who says so."""
         rows = [("key", "values", "of the config", "from")]

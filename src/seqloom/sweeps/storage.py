@@ -108,7 +108,7 @@ def _explained(folder: Path, url: str | None) -> Iterator[None]:
     except Exception as error:  # Whatever a driver of a database, or a damaged journal, raises.
         where = f"{folder / JOURNAL}" if url is None else "sweep.storage"
         reason = f"the study cannot be opened ({type(error).__name__})"
-        mend = "move the file away to begin anew" if url is None else "check the URL and its server"
+        mend = "begin anew: sweep.restart=true" if url is None else "check the URL and its server"
         raise ConfigError(where, reason, mend) from error
 
 

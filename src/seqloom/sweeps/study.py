@@ -1,11 +1,12 @@
 """`Study`: a sweep whose jobs are chosen by what became of the earlier ones; a `JobSource`.
 
 The one idea: the study lives with the sweep, in `study.journal` or a database, and a job knows
-nothing of it: what it came to is read from its folder. The number of a trial is the number of its
+nothing of it: what it came to is read from its folder. The place of a trial is the number of its
 job and the name of its folder, so `num_trials` is a total over all sessions, processes and hosts. A
 trial says who runs it; one whose process is dead, or that was interrupted, is taken up before any
 new one, with the same number, settings and folder. One of another host cannot be judged from here
-and is left alone, unless `take_over` says otherwise. A failed trial stays failed.
+and is left alone, unless `take_over` says otherwise. A failed trial stays failed, unless
+`retry_failed` asks for another one in its place.
 
 Import this file only for a search: Optuna is imported with it.
 """
@@ -27,17 +28,27 @@ from seqloom.errors import ConfigError
 from seqloom.runs.lock import flocked, identity
 from seqloom.runs.metrics_file import read_metrics
 from seqloom.sweeps.distributions import suggest
-from seqloom.sweeps.importance import importance
+from seqloom.sweeps.findings import Findings
 from seqloom.sweeps.jobs import Job
 from seqloom.sweeps.options import SweepOptions
 from seqloom.sweeps.outcome import Outcome, read_outcome
 from seqloom.sweeps.pruners import make_pruner, why_pruned
-from seqloom.sweeps.record import SearchRecord, SweepRecord
+from seqloom.sweeps.record import SweepRecord
 from seqloom.sweeps.samplers import combinations, make_sampler
-from seqloom.sweeps.saved_time import saved_time
-from seqloom.sweeps.space import Space, read_space
+from seqloom.sweeps.space import Space
 from seqloom.sweeps.storage import find_study, open_study
-from seqloom.sweeps.trials import ERROR, RUNNER, SECONDS, SETTINGS, STEPS, cost, is_run, job_record
+from seqloom.sweeps.trials import (
+    AGAIN,
+    ERROR,
+    RUNNER,
+    SECONDS,
+    SETTINGS,
+    STEPS,
+    is_run,
+    job_numbers,
+    job_record,
+    latest,
+)
 
 # A trial of a database that says nobody's name is nobody's, when it is older than this.
 NAMELESS = timedelta(minutes=1)
@@ -60,7 +71,7 @@ class Study:
     """
 
     def __init__(self, options: SweepOptions) -> None:
-        self._options, self._space = options, _read_space(options)
+        self._options, self._space = options, _space(options)
         self._objectives = options.objectives
         self._total = _total(options, self._space)
         sweep, count = options.sweep, len(self._objectives)
@@ -74,19 +85,22 @@ class Study:
             starts = sweep["start_from_default"] and str(sweep["sampler"]) != "grid"
             if is_new and starts and self._space.default:
                 self._study.enqueue_trial(dict(self._space.default))
+            if sweep["retry_failed"]:
+                self._retry_failed()
         self._running: dict[int, _Running] = {}
-        self._importance: tuple[int, dict[str, dict[str, float]]] = (0, {})
+        self._findings = Findings(self._study, options)
 
     def take(self) -> Job | None:
         while True:
             with flocked(self._options.folder), _quiet():
-                trial = self._orphan() or self._new()
+                orphan = self._orphan()
+                trial = orphan or self._new()
                 if trial is None:
                     return None
                 trial.set_user_attr(RUNNER, identity(os.getpid()))
                 job = self._job_of(trial)
             outcome = read_outcome(job.folder, list(self._objectives))
-            if outcome.state not in ("finished", "failed"):
+            if orphan is None or outcome.state not in ("finished", "failed"):
                 return job
             # It ended while nobody looked.
             self.follow(job, read_metrics(job.folder / "metrics.csv"))
@@ -133,8 +147,8 @@ class Study:
             command=self._options.command,
             objectives=dict(self._objectives),
             num_jobs=self._total,
-            jobs=[job_record(trial) for trial in trials],
-            search=self._search_record(trials),
+            jobs=[job_record(number, trial) for number, trial in trials.items()],
+            search=self._findings.record(trials, self._total),
         )
 
     @staticmethod
@@ -143,7 +157,7 @@ class Study:
 
         Raises ConfigError as the constructor does.
         """
-        space, objectives = _read_space(options), options.objectives
+        space, objectives = _space(options), options.objectives
         sweep, total = options.sweep, _total(options, space)
         make_sampler(sweep, space, len(objectives))
         make_pruner(sweep, len(objectives))
@@ -157,14 +171,15 @@ class Study:
         study = find_study(options.folder, sweep["storage"], _study_name(options))
         if study is None:
             return "\n".join([*lines, "not begun"])
-        states = [job_record(trial).state for trial in study.get_trials(deepcopy=False)]
+        trials = latest(study.get_trials(deepcopy=False), total)
+        states = [job_record(number, trial).state for number, trial in trials.items()]
         counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
         return "\n".join([*lines, f"so far: {', '.join(counts) or 'no trial'}"])
 
     def _orphan(self) -> Trial | None:
         """The first trial that is under way and belongs to nobody."""
-        for trial in self._trials():
-            is_ours = trial.number in self._running
+        for number, trial in self._trials().items():
+            is_ours = number in self._running
             if trial.state == TrialState.RUNNING and not is_ours and self._may_take(trial):
                 return Trial(self._study, trial._trial_id)
         return None
@@ -180,16 +195,16 @@ class Study:
     def _new(self) -> Trial | None:
         trials = self._study.get_trials(deepcopy=False)
         is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
-        if len(trials) >= self._total and not is_waiting:
+        if len(set(job_numbers(trials))) >= self._total and not is_waiting:
             return None
         trial = self._study.ask()
-        if trial.number >= self._total:  # Another host was faster.
+        if self._number_of(trial) >= self._total:  # Another host was faster.
             self._study.tell(trial, state=TrialState.FAIL)
             return None
         return trial
 
     def _job_of(self, trial: Trial) -> Job:
-        number = trial.number
+        number = self._number_of(trial)
         try:
             settings = suggest(trial, self._space)
         except ValueError as error:
@@ -199,43 +214,27 @@ class Study:
                 f"sweep.study_name={name}", f"it has another space ({reason})", "choose another"
             ) from None
         trial.set_user_attr(SETTINGS, settings)
-        known = max(self._study.get_trials(deepcopy=False)[number].intermediate_values, default=0)
-        self._running[number] = _Running(trial, known)
+        values = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        self._running[number] = _Running(trial, max(values, default=0))
         overrides = (*self._space.fixed, *settings)
         return Job(number, overrides, self._options.folder / str(number))
 
-    def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)[: self._total]
+    def _retry_failed(self) -> None:
+        for number, trial in self._trials().items():
+            if trial.state == TrialState.FAIL:
+                attributes = {AGAIN: number, SETTINGS: trial.user_attrs.get(SETTINGS, [])}
+                self._study.enqueue_trial(trial.params, user_attrs=attributes)
 
-    def _search_record(self, trials: Sequence[FrozenTrial]) -> SearchRecord:
-        finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
-        if self._importance[0] != len(finished):
-            found = importance(self._study, list(self._objectives), self._options.sweep["seed"])
-            self._importance = (len(finished), found)
-        saved, words = saved_time([cost(t) for t in finished], [cost(t) for t in pruned])
-        return SearchRecord(
-            sampler=str(self._options.sweep["sampler"]),
-            pruner=str(self._options.sweep["pruner"]),
-            num_trials=self._total,
-            num_pruned=len(pruned),
-            num_failed=sum(trial.state == TrialState.FAIL for trial in trials),
-            saved_seconds=saved,
-            saved_words=words,
-            importance=self._importance[1],
-            best=self._best(finished),
-        )
+    def _number_of(self, trial: Trial) -> int:
+        return job_numbers(self._study.get_trials(deepcopy=False))[trial.number]
 
-    def _best(self, finished: Sequence[FrozenTrial]) -> list[int]:
-        if not finished:
-            return []
-        if len(self._objectives) > 1:
-            return [trial.number for trial in self._study.best_trials]
-        return [self._study.best_trial.number]
+    def _trials(self) -> dict[int, FrozenTrial]:
+        return latest(self._study.get_trials(deepcopy=False), self._total)
 
 
-def _read_space(options: SweepOptions) -> Space:
-    return read_space(options.settings, options.sweep["spaces"])
+def _space(options: SweepOptions) -> Space:
+    assert options.space is not None
+    return options.space
 
 
 def _total(options: SweepOptions, space: Space) -> int:

@@ -1,8 +1,14 @@
-"""What a trial of a study says of itself: who runs it, with which settings, what it cost."""
+"""What a trial of a study says of itself: which job it is, who runs it, with which settings, what
+it cost.
+
+The idea: a trial that failed cannot be opened again in a study, so a job that is tried once more
+gets another trial, which says which job it is. All others are numbered in their order.
+"""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -11,6 +17,7 @@ from seqloom.sweeps.record import JobRecord
 
 # Attributes of a trial in the study.
 RUNNER, SETTINGS, ERROR, SECONDS, STEPS = "runner", "settings", "error", "seconds", "steps"
+AGAIN = "again"  # The number of the job that it tries once more.
 STATES = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "pruned",
@@ -29,13 +36,33 @@ def is_run(trial: FrozenTrial) -> bool:
     return bool(identity(int(runner["pid"])) == runner)
 
 
-def job_record(trial: FrozenTrial) -> JobRecord:
+def job_numbers(trials: Sequence[FrozenTrial]) -> list[int]:
+    """The number of the job of each trial.
+
+    Args:
+        trials: all of a study, in the order of their numbers.
+    """
+    numbers, count = [], 0
+    for trial in trials:
+        again = trial.user_attrs.get(AGAIN)
+        numbers.append(count if again is None else int(again))
+        count += again is None
+    return numbers
+
+
+def latest(trials: Sequence[FrozenTrial], total: int) -> dict[int, FrozenTrial]:
+    """The last trial of each of the first `total` jobs, by the job's number."""
+    found = dict(zip(job_numbers(trials), trials, strict=True))
+    return {number: found[number] for number in sorted(found) if number < total}
+
+
+def job_record(number: int, trial: FrozenTrial) -> JobRecord:
     attributes = trial.user_attrs
     under_way = "running" if is_run(trial) else "interrupted"
     state = STATES.get(trial.state, under_way)
     return JobRecord(
-        number=trial.number,
-        folder=str(trial.number),
+        number=number,
+        folder=str(number),
         settings=list(attributes.get(SETTINGS, [])),
         state=state,
         values=list(trial.values or []) if state == "finished" else [],

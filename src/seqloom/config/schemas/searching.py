@@ -36,6 +36,7 @@ class Optuna:
     name: str = MISSING
     dry_run: bool = MISSING
     restart: bool = MISSING
+    retry_failed: bool = MISSING
     objectives: dict[str, Direction] = field(default_factory=dict)
     num_trials: int = MISSING
     spaces: list[str] | None = MISSING
