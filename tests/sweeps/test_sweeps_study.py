@@ -434,3 +434,66 @@ def test_a_search_that_is_killed_again_and_again_ends_with_its_total(tmp_path: P
     jobs = study.record().jobs
     assert [job.settings for job in jobs] == [list(overrides[1:]) for _, overrides, _ in straight]
     assert [job.state for job in jobs] == [state for _, _, state in straight]
+
+
+def fail_in(study: Study, failing: set[int]) -> list[Job]:
+    """Runs all; jobs of these numbers fail."""
+    jobs = []
+    for job in jobs_of(study):
+        jobs.append(job)
+        if job.number in failing:
+            study.finish(job, Outcome("failed", error="no room"))
+        else:
+            study.finish(job, Outcome("finished", (1.0 / (1 + job.number),)))
+    return jobs
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_failed_trials_are_tried_again_where_they_were(tmp_path: Path, sampler: str) -> None:
+    few = ["pruner=none", f"sampler={sampler}"]
+    first = fail_in(Study(options_of(tmp_path, SETTINGS, "num_trials=6", *few)), {1, 4})
+    assert Study(options_of(tmp_path, SETTINGS, "num_trials=6", *few)).take() is None
+    # What the first attempt left says "failed", and must not be read as the second's end.
+    folder = tmp_path / "1"
+    folder.mkdir()
+    summary = {"task": "translation", "status": "failed", "error": "no room"}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    again = Study(options_of(tmp_path, SETTINGS, "num_trials=6", "retry_failed=true", *few))
+    states = {job.number: job.state for job in again.record().jobs}
+    assert {n for n, state in states.items() if state == "waiting"} == {1, 4}
+    assert fail_in(again, {4}) == [first[1], first[4]]
+    # More trials go on with the numbers, without a gap.
+    more = fail_in(Study(options_of(tmp_path, SETTINGS, "num_trials=8", *few)), set())
+    assert [job.number for job in more] == [6, 7]
+    third = Study(options_of(tmp_path, SETTINGS, "num_trials=8", "retry_failed=true", *few))
+    assert fail_in(third, set()) == [first[4]]
+    record = third.record()
+    assert [job.number for job in record.jobs] == list(range(8))
+    assert {job.state for job in record.jobs} == {"finished"}
+    assert [job.settings for job in record.jobs[:6]] == [list(job.overrides[1:]) for job in first]
+    assert record.search is not None
+    assert record.search.num_failed == 0
+    best = min(record.jobs, key=lambda job: job.values)
+    assert record.search.best == [best.number]
+
+
+def test_a_grid_whose_trials_were_tried_again_leaves_nothing_out(tmp_path: Path) -> None:
+    settings = ("task=translation", "model.dropout=range(0,0.3,0.1)")
+    plain = ["sampler=grid", "pruner=none"]
+    fail_in(Study(options_of(tmp_path, settings, "num_trials=2", *plain)), {0})
+    fail_in(Study(options_of(tmp_path, settings, "num_trials=2", "retry_failed=true", *plain)), {9})
+    study = Study(options_of(tmp_path, settings, "num_trials=9", *plain))
+    fail_in(study, set())
+    assert [job.settings for job in study.record().jobs] == [
+        [f"model.dropout={p}"] for p in ("0.0", "0.1", "0.2")
+    ]
+
+
+def test_fewer_trials_than_there_are_is_a_search_that_is_done(tmp_path: Path) -> None:
+    run_all(Study(options_of(tmp_path, SETTINGS, "num_trials=5", "pruner=none")))
+    study = Study(options_of(tmp_path, SETTINGS, "num_trials=3", "pruner=none"))
+    assert study.take() is None
+    record = study.record()
+    assert (record.num_jobs, len(record.jobs)) == (3, 3)
+    assert record.search is not None
+    assert record.search.best[0] < 3

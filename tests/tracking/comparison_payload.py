@@ -91,6 +91,7 @@ def make_comparison(first: int, second: int) -> dict[str, Any]:
         "metric": METRIC,
         "first": first,
         "second": second,
+        "num_runs": [2, 2],
         "difference": -1.0,
         "low": -1.8,
         "high": -0.2,

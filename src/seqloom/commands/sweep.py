@@ -7,21 +7,24 @@ held by one process at a time; several processes may work on one search.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from seqloom.config.overrides import parse
 from seqloom.config.runs import OF_SWEEPS
-from seqloom.errors import ConfigError
-from seqloom.runs.lock import RunLock
+from seqloom.errors import ConfigError, DataError
+from seqloom.runs.lock import RunLock, shared
 from seqloom.runs.surroundings import without_passwords
 from seqloom.sweeps.definition import Definition, check_definition, sweep_folder
 from seqloom.sweeps.grid import Grid, combinations
 from seqloom.sweeps.jobs import Job
+from seqloom.sweeps.misfits import misfits
 from seqloom.sweeps.options import SEVERAL, SweepOptions
 from seqloom.sweeps.resources import Slots
 from seqloom.sweeps.runner import Runner, check_jobs
@@ -42,26 +45,28 @@ def sweep(cfg: DictConfig, settings: Sequence[str]) -> None:
     Raises:
         ConfigError: no sweep can be made of it, or its folder holds another one.
         JobError: jobs failed; all others have been run.
+        DataError: its folder cannot be written; the jobs under way save and end.
         SystemExit: 130 or 143, by a signal.
     """
     options = read_options(cfg, settings)
     definition = _definition(options.settings, options.sweep, options.space)
     check_definition(options.folder, definition)
-    if is_list(options):
-        combinations(options.settings)  # Raises where there is no list.
+    jobs = combinations(options.settings) if is_list(options) else []
     slots = Slots(
         options.num_parallel,
         cores_per_job=options.cores_per_job,
         gpus_per_job=options.gpus_per_job,
     )
+    for line in misfits([overrides for overrides, _ in jobs]):
+        print(f"warning: {line}", file=sys.stderr)
     if options.sweep["dry_run"]:
         print(describe(options))
         return
     with ExitStack() as held:
+        held.enter_context(_writable(options.folder))
+        held.enter_context(_held(options))
+        check_definition(options.folder, definition)  # Another may have been faster.
         definition.write(options.folder)
-        if is_list(options):
-            lock = RunLock(options.folder, key=FOLDER_KEY)
-            held.callback(lock.release)
         source = make_source(options)
         table = held.enter_context(LiveTable(slots.count))
         runner = Runner(
@@ -88,6 +93,8 @@ def read_options(cfg: DictConfig, settings: Sequence[str]) -> SweepOptions:
             raise ConfigError(
                 text, "each job of a sweep has its own folder", f"write {FOLDER_KEY}=DIR for all"
             )
+        if key == FOLDER_KEY or key.partition(".")[0] in OF_SWEEPS:
+            _check_single_value(override)
         if key == FOLDER_KEY:
             folder = Path(str(override.value()))
         elif key.partition(".")[0] not in OF_SWEEPS and not override.is_hydra_override():
@@ -155,6 +162,44 @@ def describe(options: SweepOptions) -> str:
     for job in record.jobs:
         lines.append(f"{job.number:>{width}}  {job.state:<12}{' '.join(job.settings)}".rstrip())
     return "\n".join(lines)
+
+
+def _check_single_value(override: Override) -> None:
+    """Of what belongs to the sweep as a whole; its folder has a name, without a link."""
+    text = str(override.input_line)
+    if override.is_sweep_override():
+        raise ConfigError(text, "it is the same for all jobs", "choose one value")
+    value = override.value()
+    if override.key_or_group == FOLDER_KEY and (value in (None, "") or "${" in str(value)):
+        raise ConfigError(
+            text, "is no name of a folder", f"write {FOLDER_KEY}=DIR, or leave it out"
+        )
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Makes `folder`; when it cannot be written, at first or later, that is one line."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        why = f"it cannot be written ({error.strerror or error})".lower()
+        mend = "mend that and type the same command again, or choose another folder"
+        raise DataError(str(folder), why, mend) from error
+
+
+@contextmanager
+def _held(options: SweepOptions) -> Iterator[None]:
+    """A list is held by one process, a search is shared."""
+    if not is_list(options):
+        with shared(options.folder):
+            yield
+        return
+    lock = RunLock(options.folder, key=FOLDER_KEY)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _definition(

@@ -9,6 +9,7 @@ every key is in a schema.
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ HYDRA_VERSION_BASE = "1.3"
 OPTIONAL = ("experiment", "debug")  # groups that may be null
 # What holds whatever a user's own cell takes, and metrics by name.
 OPEN = ("cell.options", "sweep.objectives")
+MAX_VALUES = 10_000  # of one setting, and jobs of a sweep
 
 
 def compose_config(overrides: Sequence[str], *, sweep: bool = False) -> DictConfig:
@@ -234,7 +236,12 @@ def swept(override: Override, transformer: TransformerType = Transformer.identit
         if not found:
             raise ConfigError(str(override.input_line), "no option has such a name", "see --help")
         return list(found)
-    return list(override.sweep_iterator(transformer))
+    values: Iterable[Any] = override.sweep_iterator(transformer)
+    found = list(itertools.islice(values, MAX_VALUES + 1))
+    if not 0 < len(found) <= MAX_VALUES:
+        word = f"has more than {MAX_VALUES} values" if found else "the range is empty"
+        raise ConfigError(str(override.input_line), word, "write key=A,B or key=range(START,STOP)")
+    return found
 
 
 def first_line(error: BaseException) -> str:

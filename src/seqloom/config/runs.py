@@ -44,7 +44,7 @@ def plain(config: DictConfig) -> DictConfig:
     Raises:
         ConfigError: a value is missing or a link leads nowhere.
     """
-    own = OmegaConf.masked_copy(config, [key for key in config if key not in OF_SWEEPS])
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key not in OF_SWEEPS])
     try:
         values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True, enum_to_str=True)
     except OmegaConfBaseException as error:

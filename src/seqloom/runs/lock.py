@@ -14,13 +14,15 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from seqloom.errors import ConfigError
+from seqloom.runs.files import write_atomic
 
 NAME = "run.lock"
+_SHARED = "*-*.lock"  # of each of several processes: HOST-PID.lock
 
 
 class RunLock:
@@ -85,7 +87,34 @@ def _holder(path: Path) -> dict[str, Any] | None:
 def is_held(folder: Path) -> bool | None:
     """Whether a living process holds `folder`; None where that cannot be told from here, for the
     lock is of another machine."""
-    holder = _holder(folder / NAME)
+    return _lives(folder / NAME)
+
+
+@contextmanager
+def shared(folder: Path) -> Iterator[None]:
+    """One of several processes that work on `folder` side by side: a lock file of its own, removed
+    at the end; a stale one of this machine is removed by whoever comes next."""
+    with flocked(folder):
+        for path in folder.glob(_SHARED):
+            if _lives(path) is False:
+                path.unlink(missing_ok=True)
+    path = folder / f"{socket.gethostname()}-{os.getpid()}.lock"
+    write_atomic(path, json.dumps(identity(os.getpid())))
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def is_worked_on(folder: Path) -> bool | None:
+    """`is_held` of a folder that one process holds, or several share."""
+    found = [is_held(folder), *map(_lives, folder.glob(_SHARED))]
+    return True if True in found else None if None in found else False
+
+
+def _lives(path: Path) -> bool | None:
+    holder = _holder(path)
     if holder is None:
         return False
     return identity(holder["pid"]) == holder if holder["host"] == socket.gethostname() else None

@@ -58,7 +58,7 @@ class Definition:
             return cls(tuple(plain["settings"]), dict(plain["sweep"]), dict(plain.get("space", {})))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+        except (yaml.YAMLError, OSError, TypeError, KeyError, ValueError) as error:
             why = f"is not the definition of a sweep ({' '.join(str(error).split())})"
             raise ConfigError(str(folder / FILE), why, "choose another folder") from None
 

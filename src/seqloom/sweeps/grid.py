@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.types import Transformer
 
-from seqloom.config.overrides import parse, swept
+from seqloom.config.overrides import MAX_VALUES, parse, swept
 from seqloom.errors import ConfigError, DataError
 from seqloom.sweeps.jobs import Job
 from seqloom.sweeps.outcome import Outcome, read_outcome
@@ -89,7 +90,7 @@ def combinations(settings: Sequence[str]) -> list[tuple[tuple[str, ...], tuple[s
     """Every combination of the values of a sweep's settings, in the order of Hydra: the last key
     changes fastest. Each is a job's overrides, and those of them that are swept.
 
-    Raises ConfigError for an interval, which has no end of values.
+    Raises ConfigError for an interval, which has no end of values, and for too many jobs.
     """
     axes: dict[str, list[tuple[str, bool]]] = {}
     for setting in settings:
@@ -103,6 +104,10 @@ def combinations(settings: Sequence[str]) -> list[tuple[tuple[str, ...], tuple[s
             raise ConfigError(
                 setting, "an interval has no end of values", "list them, or write sweep=optuna"
             )
+    count = math.prod(map(len, axes.values()))
+    if count > MAX_VALUES:
+        mend = "make several sweeps of it, or write sweep=optuna sweep.sampler=random"
+        raise ConfigError(f"{count} jobs", f"are more than {MAX_VALUES}", mend)
     return [
         (tuple(text for text, _ in chosen), tuple(text for text, swept in chosen if swept))
         for chosen in itertools.product(*axes.values())

@@ -10,6 +10,7 @@ price: each job imports torch anew, some seconds.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -88,4 +89,6 @@ def _quoted(folder: Path) -> str:
     text = str(folder)
     if all(letter.isalnum() or letter in "/._-:" for letter in text):
         return text
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # A backslash is an escape only before a quote.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text)
+    return f"'{escaped}'"

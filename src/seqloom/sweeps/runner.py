@@ -10,12 +10,13 @@ is killed its jobs save and end too (`commands/train.py`), and whoever goes on w
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -126,7 +127,8 @@ class Runner:
         if code is not None:
             self._finish(running, code)
         elif running.killed_at_s is not None and time.monotonic() > running.killed_at_s:
-            running.process.kill()
+            with suppress(ProcessLookupError):  # The whole group: a job may have several processes.
+                os.killpg(running.process.pid, signal.SIGKILL)
 
     def _finish(self, running: _Running, code: int) -> None:
         outcome = read_outcome(running.job.folder, self._objectives)

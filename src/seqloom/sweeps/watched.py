@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqloom.errors import DataError
-from seqloom.runs.lock import is_held
+from seqloom.runs.lock import is_worked_on
 from seqloom.sweeps.curves import Curve
 from seqloom.sweeps.record import RECORD, JobRecord, SweepRecord
 from seqloom.sweeps.rows import KEYS
@@ -62,7 +62,7 @@ class Watched:
         """How everything stands now. Never raises."""
         self._read_record()
         if self._record is not None:
-            is_live = is_held(self.root) is not False
+            is_live = is_worked_on(self.root) is not False
             standings = self._standings.read(self._record, self.root, is_live=is_live)
             return View(self._record, standings, _is_over(self._record, standings, is_live))
         self._search()

@@ -152,12 +152,12 @@ def _weights(num_examples: int, num_samples: int, seed: int) -> Iterator[Array]:
 
 def _stretch(distances: Array, num_examples: int) -> Array:
     """To as far as the truth may lie; infinitely far by a single example, which never varies."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
     if num_examples == 1:
         return np.full_like(distances, math.inf)
     tail = 1 - LEVEL / 2
-    wider = float(t.ppf(tail, num_examples - 1) / norm.ppf(tail))
+    wider = float(stdtrit(num_examples - 1, tail) / ndtri(tail))
     return distances * wider * math.sqrt(num_examples / (num_examples - 1))
 
 

@@ -71,6 +71,7 @@ def render_comparison(payload: dict[str, Any]) -> str:
         "group_metrics": _group_metrics(payload),
         "pairs": _pairs(payload),
         "best_run": _best_run(payload),
+        "has_one_task": len(payload["tasks"]) <= 1,
     }
     code = script(*SCRIPTS)
     return render(
@@ -157,6 +158,7 @@ def _pairs(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """For each metric with comparisons: its groups in order, and the comparison of each two.
 
     `cells[i][j]` is None, or the comparison with `sign` "+" where group i is better than j.
+    `is_open`: of one run in each group nothing can be shown, whatever the numbers are.
     """
     modes = {entry["name"]: entry["mode"] for entry in payload["metrics"]}
     tables = []
@@ -172,7 +174,15 @@ def _pairs(payload: dict[str, Any]) -> list[dict[str, Any]]:
             for row, column, ahead in ((i, j, is_ahead), (j, i, not is_ahead)):
                 sign = ("+" if ahead else "\u2212") if difference else "="
                 cells[row][column] = entry | {"sign": sign}
-        tables.append({"metric": name, "groups": members, "cells": cells, "entries": entries})
+        tables.append(
+            {
+                "metric": name,
+                "groups": members,
+                "cells": cells,
+                "entries": entries,
+                "is_open": all(max(entry["num_runs"]) <= 1 for entry in entries),
+            }
+        )
     return tables
 
 

@@ -145,6 +145,9 @@ def _notes(found: ComparedRuns) -> list[str]:
             f"These runs are of {len(tasks)} tasks ({', '.join(tasks)}): scores of different "
             "tasks do not compare, so groups are tested only within a task."
         )
+    searches = [str(at) for at, sweep in found.read.sweeps.items() if sweep.search is not None]
+    if len(searches) > 1:
+        notes.append(f"Of {len(searches)} searches the first is shown: {searches[0]}.")
     unknown = [run for run in found.read.runs if not found.settings.known(run)]
     if unknown:
         names = ", ".join(run.name for run in unknown[:5]) + (", ..." if unknown[5:] else "")
@@ -206,6 +209,7 @@ def _comparison(item: Comparison) -> dict[str, Any]:
         "metric": item.metric,
         "first": item.first,
         "second": item.second,
+        "num_runs": list(verdict.num_runs),
         "difference": verdict.difference,
         "low": verdict.low,
         "high": verdict.high,

@@ -19,6 +19,7 @@ from seqloom.tracking.comparison.settings import words_of
 
 MAX_PAPER_METRICS = 4
 COSTS = ("parameters", "seconds", "peak_memory_bytes", "energy_wh", "steps", "epochs")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -38,7 +39,8 @@ def as_json(payload: dict[str, Any]) -> str:
 def as_csv(payload: dict[str, Any]) -> str:
     """One row a run: name, task, status, seed, group, settings, metrics, costs, error, command.
 
-    Values are as in the payload; what a run does not have is an empty cell.
+    Values are as in the payload; what a run does not have is an empty cell. Text that a spreadsheet
+    would take for a formula has an apostrophe before it, as OWASP advises.
     """
     names = [metric["name"] for metric in payload["metrics"]]
     keys = payload["keys"]
@@ -52,7 +54,7 @@ def as_csv(payload: dict[str, Any]) -> str:
         cells += [run["settings"].get(key) for key in keys]
         cells += [run["metrics"].get(name) for name in names]
         cells += [run[name] for name in COSTS]
-        writer.writerow([*map(_plain, cells), run["error"] or "", run["command"]])
+        writer.writerow(map(_plain, [*cells, run["error"], run["command"]]))
     return text.getvalue()
 
 
@@ -200,4 +202,7 @@ def _one_line(text: str) -> str:
 def _plain(value: Any) -> str:
     if value is None:
         return ""
-    return words_of(value) if isinstance(value, bool) else str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    text = words_of(value) if isinstance(value, bool) else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -49,11 +49,15 @@
   }
 
   // Draws when the element is seen, and again on every change that happens while it is seen.
+  // A page that is printed, or pictured as a whole, shows more than was seen: `drawers` has all.
+  const drawers = [];
   function whenSeen(element, draw) {
     let isSeen = false, isStale = true;
-    const update = () => {
-      if (isSeen && isStale) { isStale = false; draw(); }
+    const drawStale = () => {
+      if (isStale) { isStale = false; draw(); }
     };
+    const update = () => { if (isSeen) drawStale(); };
+    drawers.push(drawStale);
     watchers.push(() => { isStale = true; requestAnimationFrame(update); });
     new IntersectionObserver((entries) => {
       isSeen = entries[entries.length - 1].isIntersecting;
@@ -67,6 +71,15 @@
       requestAnimationFrame(update);
     }).observe(element);
   }
+
+  addEventListener("beforeprint", () => drawers.forEach((drawStale) => drawStale()));
+  // One chart at a time, so that the page answers in between. Not every browser tells when it rests.
+  const whenIdle = window.requestIdleCallback || ((act) => setTimeout(act, 50));
+  function drawFrom(place) {
+    if (place === drawers.length) return;
+    whenIdle(() => { drawers[place](); drawFrom(place + 1); });
+  }
+  addEventListener("load", () => drawFrom(0));
 
   // The filter's language: words, and comparisons of a column with a value.
   const RELATIONS = {
