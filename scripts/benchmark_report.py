@@ -8,8 +8,9 @@
     output=outputs/benchmark_report.json
 
 `open` is from the call to the moment when the table can be used and the page stands (`data-ready`);
-charts are drawn when they come into view. `all charts` scrolls through the page until each is
-drawn. `filter` is one word typed, until the next frame. The browser starts once, beforehand.
+charts are drawn when they come into view, or later when the browser is idle. `all charts` scrolls
+through the page until each is drawn. `filter` is one word typed, until the next frame. The browser
+starts once, beforehand.
 """
 
 from __future__ import annotations

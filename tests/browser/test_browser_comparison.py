@@ -10,6 +10,13 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 
 pytestmark = pytest.mark.xdist_group("browser")
 
+TINY = (
+    *("task=translation", "data.num_train=64", "data.num_val=16", "data.num_test=16"),
+    *("tokenizer.vocab_size=300", "batching.batch_size=16", "decoding.beam_size=2"),
+    *("model.embedding_size=8", "model.hidden_size=16", "trainer.accelerator=cpu"),
+    *("model.num_encoder_layers=1", "model.num_decoder_layers=1"),
+    *("trainer.max_epochs=1", "trainer.max_steps=4", "logger=csv"),
+)
 NEVER_FITS = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
@@ -273,3 +280,73 @@ def test_browser_shows_runs_without_a_script(browser, sweep_page):
     assert page.locator(".groups tbody tr:visible").count() >= 6
     assert not page.locator("#filter").is_visible()
     context.close()
+
+
+UNDRAWN = """() => [...document.querySelectorAll(".chart svg")]
+    .filter((svg) => !svg.querySelector("g path, .thread"))
+    .map((svg) => svg.closest(".chart").id)"""
+
+
+def test_browser_draws_all_charts_without_scrolling(open_page, search_page):
+    page = open_page(search_page)
+    page.wait_for_function(f"() => !({UNDRAWN})().length")
+    assert page.evaluate("scrollY") == 0
+
+
+def test_browser_prints_the_charts_and_no_buttons(open_page, search_page):
+    page = open_page(search_page)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(UNDRAWN) == []
+    page.emulate_media(media="print")
+    for chart in ("curve-chart", "cost-chart", "trial-chart"):
+        assert page.locator(f"#{chart} svg").bounding_box()["height"] > 50, chart
+    assert not page.locator("#filters").is_visible()
+    assert not page.locator("#curve-metric").is_visible()
+
+
+@pytest.mark.slow
+def test_browser_shows_a_real_sweep_with_the_numbers_of_its_files(open_page, tmp_path):
+    """Trained here, 2 cells and 2 seeds; the numbers are read and computed by other means."""
+    import json
+
+    import numpy as np
+    from scipy import stats
+
+    from seqloom.__main__ import main
+    from seqloom.commands.train import train
+    from seqloom.config import plain
+    from seqloom.config.overrides import compose_config
+
+    for number, (cell, seed) in enumerate([("gru", 1), ("gru", 2), ("lstm", 1), ("lstm", 2)]):
+        words = [f"cell={cell}", f"seed={seed}", f"run_dir={tmp_path / 'sweep' / str(number)}"]
+        cache = f"data.cache_dir={tmp_path / 'cache'}"
+        train(plain(compose_config([*TINY, cache, *words])))
+    assert main(["report", f"runs={tmp_path / 'sweep'}"]) == 0
+    page = open_page(tmp_path / "sweep/report.html")
+    found = page.evaluate("JSON.parse(document.getElementById('comparison').text)")
+    summaries = [
+        json.loads((tmp_path / f"sweep/{k}/summary.json").read_text(encoding="utf-8"))
+        for k in range(4)
+    ]
+    scores = [summary["best"]["metrics"] | summary["metrics"] for summary in summaries]
+    num_held = 0
+    assert len(found["groups"]) == 2
+    for group, entry in enumerate(found["groups"]):
+        members = [k for k in range(4) if found["runs"][k]["group"] == group]
+        assert members in ([0, 1], [2, 3])
+        for name, numbers in entry["metrics"].items():
+            values = [scores[k][name] for k in members]
+            assert numbers["mean"] == pytest.approx(np.mean(values), rel=1e-5)
+            if np.ptp(values):  # scipy has no interval of equal values
+                low, high = stats.t.interval(0.95, 1, np.mean(values), stats.sem(values))
+                expected = [np.std(values, ddof=1), low, high]
+                shown = [numbers[key] for key in ("deviation", "low", "high")]
+                np.testing.assert_allclose(shown, expected, rtol=1e-5, atol=1e-9)
+                num_held += 1
+    assert num_held >= 2
+    for run, summary in zip(found["runs"], summaries, strict=True):
+        assert run["seconds"] == pytest.approx(summary["seconds"], rel=1e-5)
+        assert run["parameters"] == summary["parameters"]
+    assert len(visible_names(page)) == 4
+    assert page.locator("#runs-table a").count() == 4
+    page.wait_for_function(f"() => !({UNDRAWN})().length")

@@ -1,5 +1,7 @@
+import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,3 +89,36 @@ def test_the_file_says_what_was_appended(
         expected.setdefault(step, {"step": step, "epoch": 0}).update(metrics)
     file.close()
     assert rows(path) == list(expected.values())
+
+
+def test_a_row_never_becomes_shorter_than_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path)
+    file.append(1, {"a": 0.123456789012})
+    size = path.stat().st_size
+    file.append(1, {"a": 7})  # A kill before a cut would leave the end of the longer row.
+    assert path.stat().st_size == size
+    file.close()
+    assert rows(path) == [{"step": 1, "epoch": 0, "a": 7}]
+    assert path.read_text().count("\n") == 2
+
+
+def test_a_row_that_grows_while_it_is_read_is_not_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path)
+    file.append(0, {"a": 1, "b": 2})
+    file.append(1, {"a": 0.5})
+    stat = os.fstat
+
+    def grow(descriptor: int) -> os.stat_result:
+        found = stat(descriptor)
+        monkeypatch.undo()
+        file.append(1, {"b": 0.25})
+        return found
+
+    monkeypatch.setattr(os, "fstat", grow)
+    assert rows(path) == [{"step": 0, "epoch": 0, "a": 1, "b": 2}]
+    assert rows(path)[1] == {"step": 1, "epoch": 0, "a": 0.5, "b": 0.25}
+    file.close()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
+from study_fakes import composed
 from sweep_fakes import Started
 
 from seqloom import entry
@@ -28,3 +31,10 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.chdir(tmp_path)
     return lambda *words: entry.train(["-m", "task=translation", *words])
+
+
+@pytest.fixture
+def quick_composition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each config is composed once for all tests."""
+    quick: Callable[..., DictConfig] = lambda settings, sweep=False: composed(*settings)  # noqa: E731
+    monkeypatch.setattr("seqloom.sweeps.space.compose_config", quick)

@@ -160,7 +160,8 @@ def test_an_outcome_is_what_the_folder_says(tmp_path: Path) -> None:
     summary_of(folder, "finished")
     names = ["val/loss", "val/bleu", "test/bleu"]
     assert read_outcome(folder, names) == Outcome("finished", (0.5, 3.0, 2.0), None, 2.0, 3)
-    assert read_outcome(folder, ["val/f1"]).error == "val/f1 was not logged"
+    missing = Outcome("finished", (), "val/f1 was not logged", 2.0, 3)
+    assert read_outcome(folder, ["val/loss", "val/f1"]) == missing
     summary_of(folder, "finished", score=float("inf"))
     assert read_outcome(folder, ["val/loss"]).error == "val/loss is nan"
     for status, state in (

@@ -11,6 +11,8 @@ from sweep_fakes import Started, jobs_told
 from seqloom.config.paths import config_dir
 from seqloom.runs.surroundings import without_passwords
 from seqloom.sweeps.definition import Definition
+from seqloom.sweeps.grid import combinations
+from seqloom.sweeps.parameter import read_parameter
 from seqloom.sweeps.record import SweepRecord
 
 SEARCH = ("sweep=optuna", "sweep.num_trials=1", "hydra.sweep.dir=sweep")
@@ -72,6 +74,16 @@ def test_a_password_of_the_database_is_written_nowhere(
     assert "password=***" in SweepRecord.read(folder).command
     told = capfd.readouterr()
     assert "-secret" not in told.out + told.err + everything_in(tmp_path)
+
+
+@pytest.mark.parametrize("values", ["shuffle(1,2,3,4,5)", "shuffle(range(1,6))"])
+def test_a_shuffled_sweep_has_the_same_order_in_every_session(values: str) -> None:
+    orders = {tuple(chosen for _, chosen in combinations([f"seed={values}"])) for _ in range(20)}
+    (order,) = orders
+    plain = tuple((f"seed={n}",) for n in range(1, 6))
+    assert sorted(order) == list(plain)
+    assert order != plain
+    assert len({str(read_parameter(f"x={values}")) for _ in range(20)}) == 1
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def keys_of(space: Space) -> list[str]:
         ("x=range(5,1,-2)", IntDistribution(3, 5, step=2)),
         ("x=lstm,gru", CategoricalDistribution(("lstm", "gru"))),
         ("x=choice(lstm,gru,lstm)", CategoricalDistribution(("lstm", "gru"))),
-        ("x=shuffle(lstm,gru)", CategoricalDistribution(("lstm", "gru"))),
+        ("x=shuffle(lstm,gru)", CategoricalDistribution(("gru", "lstm"))),
         ("x='a b',null,[1,2]", CategoricalDistribution(("'a b'", "null", "[1,2]"))),
         ("optimizer=glob(adam*)", CategoricalDistribution(("adam", "adamw"))),
         ("x=choice(one)", CategoricalDistribution(("one",))),

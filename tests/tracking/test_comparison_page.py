@@ -167,3 +167,32 @@ def test_comparison_columns_write_values_as_on_a_command_line():
     assert Column("settings", "model.dropout", "model.dropout").words(run) == ""
     run["metrics"][METRIC] = None
     assert Column("metrics", METRIC, METRIC).words(run) == "not a number"
+
+
+def test_comparison_page_shows_no_matrix_of_one_run_each():
+    payload = make_payload()
+    assert 'class="matrix"' in render_comparison(payload)
+    single = [entry | {"num_runs": [1, 1]} for entry in payload["significance"]]
+    text = render_comparison(without(payload, significance=single))
+    assert 'class="matrix"' not in text
+    assert "One run each: nothing can be shown." in text
+
+
+def test_comparison_page_holds_the_best_of_a_search_against_the_config_itself():
+    payload = make_payload()
+    search = payload["search"]
+    assert "the config itself" not in render_comparison(payload)
+    first = next(trial for trial in search["trials"] if trial["values"])
+    best = [trial for trial in search["trials"] if trial["values"]][-1]
+    changed = search | {"default": first, "best": best}
+    text = render_comparison(without(payload, search=changed))
+    assert f"the config itself</th><td>{first['number']}</td>" in text
+    assert f"the best</th><td>{best['number']}</td>" in text
+
+
+def test_comparison_page_of_several_tasks_names_no_best():
+    payload = make_payload()
+    assert "Best run by" in render_comparison(payload)
+    text = render_comparison(without(payload, task=None, tasks=["translation", "adding"]))
+    assert "Best run by" not in text
+    assert "Best group:" not in text

@@ -212,3 +212,24 @@ def test_one_failed_run_has_every_format(form: str, tmp_path: Path) -> None:
     text = FORMATS[form](payload_of(tmp_path))
     assert text.endswith("\n")
     assert "\n\n\n" not in text
+
+
+def test_csv_starts_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    make_member(tmp_path / "=1+1", {}, status="failed", error="@SUM(A1)")
+    make_member(tmp_path / "-2", {"dropout": -0.5})
+    make_member(tmp_path / "plain", {"dropout": 0.5})
+    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](payload_of(tmp_path)))))
+    assert {row["name"] for row in rows} == {"'=1+1", "'-2", "plain"}
+    assert {row["error"] for row in rows} == {"'@SUM(A1)", ""}
+    assert "-0.5" in {row["model.dropout"] for row in rows}, "a number stays one"
+
+
+def test_of_several_searches_it_is_said_which_is_shown(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_search(tmp_path / name, num_runs=6)
+    found = payload_of(tmp_path)
+    assert len(found["runs"]) == 12
+    assert f"Of 2 searches the first is shown: {tmp_path / 'a'}." in found["notes"]
+    assert {trial["run"] for trial in found["search"]["trials"]} == {
+        k for k, run in enumerate(found["runs"]) if run["name"].startswith("a")
+    }

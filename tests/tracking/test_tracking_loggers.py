@@ -14,6 +14,7 @@ from seqloom.tracking import CsvLogger, MlflowLogger, TensorboardLogger, WandbLo
 from seqloom.tracking.logged_run import LoggedRun
 from seqloom.tracking.loggers import log_file, open_loggers
 from seqloom.tracking.run_logger import RunLogger
+from seqloom.tracking.wandb_logger import chosen_mode
 
 
 def test_csv_and_tensorboard_write_into_the_run_folder(tmp_path: Path) -> None:
@@ -157,6 +158,31 @@ def test_disabled_wandb_leaves_no_run(tmp_path: Path, monkeypatch: pytest.Monkey
     with open_loggers([WandbLogger], LoggedRun(RunFolder(tmp_path), {})) as (logger,):
         logger.log_metrics({"a": 1.0}, step=0)
     assert not list(tmp_path.glob("wandb/*run-*"))
+    assert not (tmp_path / "wandb_id.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "mode", "chosen"),
+    [
+        ("", "offline", "offline"),
+        ("disabled", "online", "disabled"),
+        ("dryrun", "online", "offline"),
+        ("run", "offline", "online"),
+        ("auto", "online", "offline"),  # There is no account.
+    ],
+)
+def test_the_variable_wins_over_the_configured_mode(
+    monkeypatch: pytest.MonkeyPatch, variable: str, mode: str, chosen: str
+) -> None:
+    monkeypatch.setattr("seqloom.tracking.wandb_logger.has_account", lambda: False)
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert chosen_mode(mode) == chosen
+
+
+def test_wandb_refuses_an_unknown_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with pytest.raises(ConfigError, match=r"WANDB_MODE=ofline.*use auto, online, offline"):
+        WandbLogger(run=LoggedRun(RunFolder(tmp_path), {}))
     assert not (tmp_path / "wandb_id.txt").exists()
 
 

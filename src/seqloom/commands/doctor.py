@@ -132,9 +132,9 @@ def _placement(found: list[torch.device]) -> str:
 
 def _loggers() -> list[str]:
     lines = ["csv: always"]
-    for name in ("wandb", "tensorboard"):
+    for name in ("wandb", "tensorboard", "mlflow"):
         if importlib.util.find_spec(name) is None:
-            lines.append(f"{name}: not installed (pip install {name})")
+            lines.append(f"{name}: not installed (pip install 'seqloom[{name}]')")
         elif name == "wandb":
             lines.append(f"wandb: {_wandb_mode()}")
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import random
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -17,8 +18,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
+    ChoiceSweep,
     Glob,
     Override,
+    RangeSweep,
     Transformer,
     TransformerType,
     ValueType,
@@ -236,8 +239,13 @@ def swept(override: Override, transformer: TransformerType = Transformer.identit
         if not found:
             raise ConfigError(str(override.input_line), "no option has such a name", "see --help")
         return list(found)
+    sweep = cast(ChoiceSweep | RangeSweep, override.value())
+    is_shuffled, sweep.shuffle = sweep.shuffle, False
     values: Iterable[Any] = override.sweep_iterator(transformer)
     found = list(itertools.islice(values, MAX_VALUES + 1))
+    sweep.shuffle = is_shuffled
+    if is_shuffled:  # Each time alike: jobs are known by their numbers.
+        random.Random(str(override.input_line)).shuffle(found)
     if not 0 < len(found) <= MAX_VALUES:
         word = f"has more than {MAX_VALUES} values" if found else "the range is empty"
         raise ConfigError(str(override.input_line), word, "write key=A,B or key=range(START,STOP)")

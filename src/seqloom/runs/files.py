@@ -9,11 +9,18 @@ from pathlib import Path
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replaces `path` by a UTF-8 file with `text`; its folder must exist."""
+    """Replaces `path` by a UTF-8 file with `text`; its folder must exist.
+
+    Where that fails, what was written goes: on a full disk a later, smaller file may need its room.
+    """
     partial = partial_path(path)
-    with open(partial, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    replace_synced(partial, path)
+    try:
+        with open(partial, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        replace_synced(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def partial_path(path: Path) -> Path:

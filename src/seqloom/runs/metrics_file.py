@@ -3,7 +3,8 @@
 One row a step, one column a metric; values of one step that come later are merged into its row.
 Each row reaches the file before `append` returns. A metric that appears for the first time rewrites
 the file with a wider header, atomically. Price: a rewrite for each of the few dozen names. A last
-line torn by SIGKILL is dropped on opening.
+line torn by SIGKILL is dropped on opening; a row never becomes shorter (`seconds` takes zeros), so
+nobody ever reads the end of an older row behind a new one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows in order, each with the columns that have a value; [] when there is no file."""
     if not path.exists():
         return []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    with open(path, "rb", buffering=0) as file:
+        # At once: the rest of a row that grows meanwhile would be taken for a row.
+        text = file.read(os.fstat(file.fileno()).st_size).decode()
+    whole, _, _ = text.rpartition("\n")
     rows = csv.DictReader(io.StringIO(whole))
     return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
@@ -61,9 +65,9 @@ class MetricsFile:
             return
         if is_new:
             self._row_start = self._file.seek(0, os.SEEK_END)
+        num_before = self._file.seek(0, os.SEEK_END) - self._row_start
         self._file.seek(self._row_start)
-        self._file.write(self._line(row).encode())
-        self._file.truncate()
+        self._file.write(self._line(row, min_bytes=num_before).encode())
         self._file.flush()
 
     def truncate_after(self, step: int) -> None:
@@ -87,11 +91,22 @@ class MetricsFile:
         self._file.close()
         self._open()
 
-    def _line(self, row: Mapping[str, float | str]) -> str:
-        cells = (row.get(name, "") for name in self._columns)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(map(_cell, cells))
-        return text.getvalue()
+    def _line(self, row: Mapping[str, float | str], *, min_bytes: int = 0) -> str:
+        """A row of numbers, which are ASCII, at least so long; or the header."""
+        cells = {name: _cell(row.get(name, "")) for name in self._columns}
+        if isinstance(seconds := row.get("seconds"), float):
+            cells["seconds"] = f"{seconds:.6f}"
+        text = _joined(cells)
+        if len(text) < min_bytes:
+            cells["seconds"] += "0" * (min_bytes - len(text))
+            text = _joined(cells)
+        return text
+
+
+def _joined(cells: Mapping[str, str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells.values())
+    return text.getvalue()
 
 
 def _cell(value: float | str) -> str:

@@ -25,8 +25,9 @@ class Outcome:
 
     Attributes:
         state: one of STATES.
-        values: of each objective; () unless it is finished.
-        error: one line, where it failed.
+        values: of each objective; () unless it is finished and all were logged.
+        error: one line: why it failed, or which objective a finished run did not log, as one that
+            ended before its first validation.
         seconds: of work, over all its sessions.
         steps: updates of the optimiser.
     """
@@ -59,10 +60,12 @@ def read_outcome(folder: Path, objectives: Sequence[str]) -> Outcome:
         return Outcome("interrupted", seconds=seconds, steps=steps)
     values = [objective_value(summary, name) for name in objectives]
     for name, value in zip(objectives, values, strict=True):
-        if value is None or not math.isfinite(value):
-            word = "was not logged" if value is None else f"is {value}"
-            return Outcome("failed", error=f"{name} {word}", seconds=seconds, steps=steps)
+        if value is not None and not math.isfinite(value):
+            return Outcome("failed", error=f"{name} is {value}", seconds=seconds, steps=steps)
     found = tuple(value for value in values if value is not None)
+    if len(found) < len(objectives):
+        missing = f"{objectives[values.index(None)]} was not logged"
+        return Outcome("finished", error=missing, seconds=seconds, steps=steps)
     return Outcome("finished", found, seconds=seconds, steps=steps)
 
 

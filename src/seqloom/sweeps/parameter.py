@@ -116,8 +116,6 @@ def read_parameter(text: str, source: str = COMMAND_LINE) -> Parameter | None:
     key, values = override.get_key_element(), override.value()
     written = override.get_value_string()
     where = text if source == COMMAND_LINE else f"{source}: {text}"
-    if isinstance(values, ChoiceSweep):
-        values.shuffle = False  # Another order would be another parameter in the next session.
     if isinstance(values, ChoiceSweep | Glob):
         texts = tuple(dict.fromkeys(map(str, swept(override, Transformer.encode))))
         return Parameter(key, written, source, texts)

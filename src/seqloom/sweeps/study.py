@@ -13,12 +13,12 @@ Import this file only for a search: Optuna is imported with it.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from math import isfinite
 
 import optuna
@@ -44,14 +44,12 @@ from seqloom.sweeps.trials import (
     SECONDS,
     SETTINGS,
     STEPS,
-    is_run,
     job_numbers,
     job_record,
     latest,
+    may_take,
 )
 
-# A trial of a database that says nobody's name is nobody's, when it is older than this.
-NAMELESS = timedelta(minutes=1)
 _ENDS = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -126,6 +124,8 @@ class Study:
         return why
 
     def finish(self, job: Job, outcome: Outcome) -> None:
+        if outcome.state == "finished" and not outcome.values:  # Nothing can be learnt from it.
+            outcome = dataclasses.replace(outcome, state="failed")
         trial = self._running.pop(job.number).trial
         trial.set_user_attr(SECONDS, outcome.seconds)
         trial.set_user_attr(STEPS, outcome.steps)
@@ -179,18 +179,10 @@ class Study:
     def _orphan(self) -> Trial | None:
         """The first trial that is under way and belongs to nobody."""
         for number, trial in self._trials().items():
-            is_ours = number in self._running
-            if trial.state == TrialState.RUNNING and not is_ours and self._may_take(trial):
+            is_open = trial.state == TrialState.RUNNING and number not in self._running
+            if is_open and may_take(trial, self._options.sweep):
                 return Trial(self._study, trial._trial_id)
         return None
-
-    def _may_take(self, trial: FrozenTrial) -> bool:
-        if self._options.sweep["take_over"]:
-            return True
-        if RUNNER not in trial.user_attrs and self._options.sweep["storage"] is not None:
-            started = trial.datetime_start
-            return started is not None and datetime.now() - started > NAMELESS
-        return not is_run(trial)
 
     def _new(self) -> Trial | None:
         trials = self._study.get_trials(deepcopy=False)

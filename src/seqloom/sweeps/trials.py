@@ -8,7 +8,9 @@ gets another trial, which says which job it is. All others are numbered in their
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -18,6 +20,8 @@ from seqloom.sweeps.record import JobRecord
 # Attributes of a trial in the study.
 RUNNER, SETTINGS, ERROR, SECONDS, STEPS = "runner", "settings", "error", "seconds", "steps"
 AGAIN = "again"  # The number of the job that it tries once more.
+# A trial of a database that says nobody's name is nobody's, when it is older than this.
+NAMELESS = timedelta(minutes=1)
 STATES = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "pruned",
@@ -34,6 +38,16 @@ def is_run(trial: FrozenTrial) -> bool:
     if runner["host"] != socket.gethostname():
         return True
     return bool(identity(int(runner["pid"])) == runner)
+
+
+def may_take(trial: FrozenTrial, sweep: Mapping[str, Any]) -> bool:
+    """Whether a trial that is under way may be gone on with here, as the group `sweep` says."""
+    if sweep["take_over"]:
+        return True
+    if RUNNER not in trial.user_attrs and sweep["storage"] is not None:
+        started = trial.datetime_start
+        return started is not None and datetime.now() - started > NAMELESS
+    return not is_run(trial)
 
 
 def job_numbers(trials: Sequence[FrozenTrial]) -> list[int]:

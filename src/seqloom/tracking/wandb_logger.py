@@ -34,6 +34,10 @@ from seqloom.tracking.wandb_parts import Part, await_free_second, keep_only
 _log = logging.getLogger(__name__)
 
 _END_S = 10.0
+_START_S = 300.0  # W&B's own process may take long where many runs begin at once.
+
+_MODES = ("auto", "online", "offline", "disabled")
+_OLD_MODES = {"dryrun": "offline", "run": "online"}  # as older scripts say in WANDB_MODE
 
 
 class WandbLogger(RunLogger):
@@ -68,9 +72,7 @@ class WandbLogger(RunLogger):
             )
         self._run, self._project, self._entity, self._group = run, project, entity, group
         self._upload_checkpoint, self._upload_examples = upload_checkpoint, upload_examples
-        self._mode: Any = os.environ.get("WANDB_MODE") or mode  # W&B refuses what is none.
-        if self._mode == "auto":
-            self._mode = "online" if has_account() else "offline"
+        self._mode: Any = chosen_mode(mode)
         self._id = "" if self._mode == "disabled" else wandb_id(run)
         self._experiment: Any = None
         self._is_filled = False
@@ -135,6 +137,7 @@ class WandbLogger(RunLogger):
 
         folder, task = self._run.folder, self._run.config.get("task", {})
         sweep = os.environ.get(SWEEP_VARIABLE)
+        wandb.setup(wandb.Settings(x_service_wait=_START_S))
         await_free_second(folder.path, self._id)
         experiment = wandb.init(
             project=self._project,
@@ -165,6 +168,21 @@ class WandbLogger(RunLogger):
             if step >= first_step:
                 self.experiment.log({**row, "_timestamp": begun_s + seconds}, step=step)
         self._is_filled = True
+
+
+def chosen_mode(mode: str) -> str:
+    """online, offline or disabled: as WANDB_MODE says, else `mode`, else by whether there is an
+    account.
+
+    Raises ConfigError for a mode that is none.
+    """
+    chosen = os.environ.get("WANDB_MODE") or mode
+    chosen = _OLD_MODES.get(chosen, chosen)
+    if chosen not in _MODES:
+        raise ConfigError(f"WANDB_MODE={chosen}", "it is unknown", "use " + ", ".join(_MODES))
+    if chosen == "auto":
+        return "online" if has_account() else "offline"
+    return chosen
 
 
 def wandb_id(run: LoggedRun) -> str:

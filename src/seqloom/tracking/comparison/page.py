@@ -2,7 +2,8 @@
 
 The idea: what can be said without a script stands in the page as HTML (the table of runs, groups,
 differences, the search); the script sorts, filters and hides these rows, and draws the charts from
-the same payload, each when it comes into view. Looks, axes and copying are those of a run's page.
+the same payload, each when it comes into view or the browser is idle. Looks, axes and copying are
+those of a run's page.
 The price: the payload is in the page beside its table, about twice the numbers. A library for
 charts would be 5 MB a page, and mute for keyboards and screen readers.
 """
