@@ -137,6 +137,8 @@ class WandbLogger(RunLogger):
 
         folder, task = self._run.folder, self._run.config.get("task", {})
         sweep = os.environ.get(SWEEP_VARIABLE)
+        # A service of another process, inherited by name, may still hold this run after a kill.
+        os.environ.pop("WANDB_SERVICE", None)
         wandb.setup(wandb.Settings(x_service_wait=_START_S))
         await_free_second(folder.path, self._id)
         experiment = wandb.init(
