@@ -19,7 +19,7 @@ import yaml
 from omegaconf import DictConfig
 
 from seqloom.__main__ import main
-from seqloom.commands.comparison import compare
+from seqloom.commands.agreement import compare
 from seqloom.commands.repetition import config_again, num_saved
 from seqloom.commands.reproduce import reproduce
 from seqloom.commands.train import train

@@ -187,7 +187,7 @@ def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _verdict(then: RunFolder, now: RunFolder, until: int | None) -> int:
-    from seqloom.commands.comparison import compare
+    from seqloom.commands.agreement import compare
 
     found = compare(then, now, up_to=until)
     counts = (
