@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +32,7 @@ from seqloom.tracking.divergence import Divergence, FiniteOutputs, tensors_in
 from seqloom.tracking.overfit import Overfit
 
 TinyConfig = Callable[..., DictConfig]
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 TASKS = groups(config_dir())["task"]
 HUGE = "optimizer.lr=1e30"
 
@@ -103,18 +107,27 @@ def test_a_few_examples_are_learnt_by_heart(
 
 
 def test_a_run_that_does_not_overfit_says_so(
+    tiny_settings: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without which a script could not tell: it has failed, as any check does."""
+    run = tmp_path / "run"
+    settings = ("debug=overfit", "trainer.max_steps=10", "optimizer.lr=1e-9", f"run_dir={run}")
+    assert train_command([*tiny_settings, *settings]) == 1
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: did NOT overfit: val/loss ")
+    assert "after 10 updates, not below 0.03; look at model and loss" in error
+    assert summary_of(run)["status"] == "failed"
+    assert f"error: {summary_of(run)['error']}" == error
+    assert {"test/nll"} <= summary_of(run)["metrics"].keys()
+
+
+def test_a_profile_of_too_few_updates_says_so_at_the_end(
     tiny_config: TinyConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(
-        tiny_config(
-            "debug=overfit",
-            "trainer.max_steps=10",
-            "optimizer.lr=1e-9",
-            f"run_dir={tmp_path / 'run'}",
-        )
-    )
-    assert "did NOT overfit: val/loss" in capsys.readouterr().out
-    assert summary_of(tmp_path / "run")["status"] == "finished"
+    train(tiny_config("debug=profile", f"run_dir={tmp_path / 'run'}"))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "profile: 0 of 40 updates were timed: training ended after 4, it takes 50"
+    assert not (tmp_path / "run" / "profile.json").exists()
 
 
 def test_a_diverged_run_fails_with_one_line(
@@ -129,6 +142,29 @@ def test_a_diverged_run_fails_with_one_line(
     summary = summary_of(tmp_path / "run")
     assert summary["status"] == "failed"
     assert f"error: {summary['error']}" == lines[0]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("processes")
+def test_two_processes_that_diverge_both_end_with_one_line(
+    tiny_settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    settings = ["strategy=ddp", "trainer.devices=2", "trainer.log_every_n_steps=1", HUGE]
+    done = subprocess.run(
+        [sys.executable, str(TRAIN), *tiny_settings, *settings, f"run_dir={run}"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,  # which would not end while a process of the run is left
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    assert "train/loss=" in errors[0]
+    assert "it diverged" in errors[0]
+    assert summary_of(run)["status"] == "failed"
 
 
 def test_a_diverged_validation_fails_and_overwrites_nothing(
@@ -264,4 +300,6 @@ def test_no_example_to_overfit_is_refused() -> None:
     data: Any = None
     with pytest.raises(ConfigError, match="overfit_examples=0: is no example at all; write 1"):
         OneBatch(data, 0)
-    assert Overfit(below=0.1).verdict == "did NOT overfit: there was no validation"
+    nothing = Overfit(below=0.1)
+    assert nothing.success is None
+    assert str(nothing.failure).startswith("did NOT overfit: there was no validation; look at")

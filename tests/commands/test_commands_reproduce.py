@@ -166,6 +166,25 @@ def test_an_interrupted_run_is_compared_up_to_where_it_came(
     assert len(found.differences) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("processes")
+def test_an_interrupted_reproduction_names_what_it_leaves(resumed: Path, tmp_path: Path) -> None:
+    output = tmp_path / "again"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seqloom", "reproduce", f"run={resumed}", f"output={output}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while process.poll() is None and not read_metrics(output / "metrics.csv"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"nothing was compared; {output} holds what was trained so far: delete it" in told
+    assert RunFolder(output).read_summary().status == "interrupted"
+
+
 # What is compared.
 
 
@@ -307,9 +326,13 @@ def test_other_data_is_refused_before_training(
     assert not copied.with_name("copy-reproduced").exists()
 
 
-def test_an_output_that_holds_a_run_is_refused(copied: Path, trained_run: Path) -> None:
-    with pytest.raises(ConfigError, match="it already holds a run"):
+def test_an_output_that_holds_something_is_refused_by_its_own_name(
+    copied: Path, trained_run: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"^output=.* it already holds something; name a folder"):
         reproduce(copied, trained_run)
+    with pytest.raises(ConfigError, match=r"^output=.* it is not a folder"):
+        reproduce(copied, copied / "summary.json")
 
 
 def test_what_differs_around_a_run_is_told_first(

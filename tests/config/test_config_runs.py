@@ -112,6 +112,14 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
             run_config(tmp_path, [])
 
 
+def test_an_option_that_only_sets_values_is_refused_in_words_that_help(tmp_path: Path) -> None:
+    written(tmp_path)
+    with pytest.raises(ConfigError, match="write the values that debug would set, or start a new"):
+        run_config(tmp_path, ["debug=profile"])
+    with pytest.raises(ConfigError, match=r"write scheduler.KEY=VALUE, or start a new run"):
+        run_config(tmp_path, ["scheduler=constant"])
+
+
 def test_values_of_another_version_are_refused(tmp_path: Path) -> None:
     values = OmegaConf.to_container(written(tmp_path))
     assert isinstance(values, dict)
@@ -124,3 +132,6 @@ def test_values_of_another_version_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError):
             typed({**{str(k): v for k, v in values.items()}, **change})
+    del values["strategy"]
+    with pytest.raises(ConfigError, match=r"^config\.yaml: it has no strategy; use the version of"):
+        typed({str(k): v for k, v in values.items()})

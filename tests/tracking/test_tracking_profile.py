@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gzip
 import json
-import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from seqloom.errors import ConfigError
-from seqloom.tracking.profile import NUM_TRACED, WARM_UP, Profile, parts
+from seqloom.tracking.profile import NUM_TRACED, WARM_UP, Profile
+from seqloom.tracking.profile_hooks import parts
 from seqloom.tracking.profile_table import Operator, ProfileResult
 from seqloom.tracking.report.page import write_report
 from seqloom.tracking.report.profile import profile as profile_section
@@ -263,14 +263,15 @@ def test_accumulated_batches_are_one_update(tmp_path: Path) -> None:
     assert profile.result.rates["examples_per_s"] > 0
 
 
-def test_a_training_that_ends_within_the_warm_up_has_no_profile(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("num_done", "num_timed"), [(2, 0), (10, 0), (12, 2)])
+def test_a_training_that_ends_too_early_says_what_was_timed(
+    num_done: int, num_timed: int, tmp_path: Path
 ) -> None:
     profile = Profile(num_updates=3, trace=tmp_path / "trace.json.gz")
-    with caplog.at_level(logging.WARNING):
-        fit(tmp_path, [profile], 2)
-    assert profile.result is None
-    assert "nothing was profiled" in caplog.text
+    fit(tmp_path, [profile], num_done)
+    assert (0 if profile.result is None else profile.result.num_updates) == num_timed
+    found = f"profile: {num_timed} of 3 updates were timed: training ended after {num_done}, "
+    assert profile.shortfall == f"{found}it takes 13"
     assert list(tmp_path.glob("*.gz")) == []
 
 

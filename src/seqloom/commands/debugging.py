@@ -23,13 +23,23 @@ def write_findings(folder: RunFolder, callbacks: Sequence[Callback]) -> None:
 
 
 def print_findings(folder: RunFolder, callbacks: Sequence[Callback]) -> None:
-    """The tables of a profile, and whether a few examples were learnt."""
+    """The tables of a profile, or why there are none, and that a few examples were learnt."""
     for each in callbacks:
-        if isinstance(each, Profile) and each.result is not None:
-            print("", *each.result.lines(), sep="\n")
-            print(f"trace     {shown(folder.trace)}  (chrome://tracing or ui.perfetto.dev)")
-        elif isinstance(each, Overfit):
-            print(f"\n{each.verdict}")
+        if isinstance(each, Profile):
+            if each.result is not None:
+                print("", *each.result.lines(), sep="\n")
+            if each.result is not None and folder.trace.exists():
+                print(f"trace     {shown(folder.trace)}  (chrome://tracing or ui.perfetto.dev)")
+            if each.shortfall is not None:
+                print(f"\n{each.shortfall}")
+        elif isinstance(each, Overfit) and each.success is not None:
+            print(f"\n{each.success}")
+
+
+def failed_check(callbacks: Sequence[Callback]) -> TrainingError | None:
+    """What is wrong with a run that was to prove something and did not."""
+    checks = (each.failure for each in callbacks if isinstance(each, Overfit))
+    return next((failure for failure in checks if failure is not None), None)
 
 
 @contextmanager

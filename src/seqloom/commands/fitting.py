@@ -21,9 +21,8 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import DictConfig, open_dict
 
-from seqloom.commands import assembly
+from seqloom.commands import assembly, debugging
 from seqloom.commands.console import console_log, print_result, quiet_trainer
-from seqloom.commands.debugging import anomalies_in_words, print_findings, write_findings
 from seqloom.commands.features import fill
 from seqloom.commands.illustrations import write_illustrations
 from seqloom.commands.loading import read_checkpoint
@@ -163,7 +162,7 @@ class Fitting:
         num_examples = self.cfg.callbacks.overfit_examples
         data = datamodule if num_examples is None else OneBatch(datamodule, num_examples)
         try:
-            with anomalies_in_words(trainer):
+            with debugging.anomalies_in_words(trainer):
                 trainer.fit(learner, datamodule=data, ckpt_path=last, weights_only=True)
         finally:
             self._note_progress(trainer)
@@ -218,9 +217,11 @@ class Fitting:
         self.summary.signatures = learner.signatures
         self.summary.peak_memory_bytes = peak_memory_bytes()
         self.summary.seconds = time.monotonic() - self.started_s
-        self.summary.status = "finished"
+        failure = debugging.failed_check(self.callbacks)
+        self.summary.status = "finished" if failure is None else "failed"
+        self.summary.error = None if failure is None else str(failure)
         self.folder.write_summary(self.summary)
-        write_findings(self.folder, self.callbacks)
+        debugging.write_findings(self.folder, self.callbacks)
         write_report(self.folder.path)
         summary = self.summary
         limit = next_limit(
@@ -228,7 +229,9 @@ class Fitting:
         )
         reads_clips = isinstance(learner, ClipReading)
         print_result(self.folder, summary, predictions, limit=limit, reads_clips=reads_clips)
-        print_findings(self.folder, self.callbacks)
+        debugging.print_findings(self.folder, self.callbacks)
+        if failure is not None:
+            raise failure
 
 
 @contextmanager

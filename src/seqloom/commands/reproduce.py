@@ -2,7 +2,7 @@
 
 The one idea: the second run is a run like any other, in a folder and a process of its own, started
 by the first one's config.yaml (so present defaults do not matter) and under the first session's
-thread variables; then the two folders are compared, bit for bit (`comparison`). What differs around
+thread variables; then the two folders are compared, bit for bit (`agreement`). What differs around
 them is told before, data that differs is refused before anything is trained. A run that was resumed
 is trained in one go, for that must give the same; how far it is trained, and what is never the same
 twice, is in `repetition`. The price: the whole training once more.
@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 
 from seqloom.commands.repetition import config_again, notes, num_saved
 from seqloom.config import trust_named_files
-from seqloom.errors import DataError, SeqloomError
+from seqloom.errors import ConfigError, DataError, SeqloomError
 from seqloom.runs import RunFolder, Summary
 from seqloom.runs.provenance import NUMERIC, read_environment, read_patch
 from seqloom.runs.surroundings import describe, differing, without_home
@@ -55,6 +55,7 @@ def reproduce(run: Path, output: Path | None = None, cell_file: str | None = Non
         ReproductionError: training failed.
     """
     environment = dict(os.environ)
+    _check_output(output)
     then = RunFolder.open(run)
     summary = then.read_summary()
     until = num_saved(then, summary)
@@ -70,6 +71,15 @@ def reproduce(run: Path, output: Path | None = None, cell_file: str | None = Non
     print(f"training again in {now.path}", flush=True)
     _train(now, named, _as_then(environment, sessions))
     return _verdict(then, now, until)
+
+
+def _check_output(path: Path | None) -> None:
+    """Raises ConfigError for a folder that holds something, and for what is no folder."""
+    if path is None or not path.exists():
+        return
+    if not path.is_dir() or any(path.iterdir()):
+        why = "it already holds something" if path.is_dir() else "it is not a folder"
+        raise ConfigError(f"output={path}", why, "name a folder that is not there yet")
 
 
 def _print_surroundings(folder: RunFolder, sessions: list[dict[str, Any]]) -> None:
@@ -164,6 +174,7 @@ def _train(folder: RunFolder, named: list[str], environment: dict[str, str]) -> 
     with _forwarded(process):
         code = process.wait()
     if code in (130, 143):
+        print(f"nothing was compared; {folder.path} holds what was trained so far: delete it")
         raise SystemExit(code)
     if code:
         raise ReproductionError(

@@ -130,10 +130,11 @@ def run_config(
         if group not in known:
             continue
         if group not in swappable:
+            keys = f"{group}.KEY=VALUE" if group in config else f"the values that {group} would set"
             raise ConfigError(
                 str(override.input_line),
                 "a run keeps its parts, only values can change",
-                f"write {group}.KEY=VALUE, or start a new run",
+                f"write {keys}, or start a new run",
             )
         check_option(override, known[group])
         task = f"task={config.task.name}"
@@ -156,9 +157,11 @@ def typed(values: dict[str, Any]) -> DictConfig:
     """Plain values under their schemas again, with links where they were links.
 
     Raises:
-        ConfigError: values that no schema knows, such as those of another version.
+        ConfigError: values that no schema knows, or a part that is not there, such as in those of
+            another version.
     """
     config = OmegaConf.structured(Experiment)
+    mend = "use the version of Seqloom that wrote it"
     try:
         for key, value in values.items():
             if key in SCHEMAS:
@@ -169,9 +172,11 @@ def typed(values: dict[str, Any]) -> DictConfig:
             else:
                 config = OmegaConf.merge(config, {key: value})
     except (OmegaConfBaseException, KeyError) as error:
-        mend = "use the version of Seqloom that wrote it"
         raise ConfigError("config.yaml", first_line(error), mend) from None
     assert isinstance(config, DictConfig)
+    for name in map(str, config):
+        if OmegaConf.is_missing(config, name):
+            raise ConfigError("config.yaml", f"it has no {name}", mend)
     return config
 
 

@@ -1,55 +1,37 @@
 """`Profile`: where the time of an update goes, measured while a run trains as usual.
 
 The idea: Lightning tells its profiler when it fetches, moves, steps and calls back; the parts of
-the model are found by a rule, not by a list: the modules that the model is made of, where a module
-from the model's own package (a topology in a topology) counts by its parts. In the backward pass
-each node of the graph knows, by its number, under which part it was made. All of it goes to one
+the model, forward and backward, are found by a rule (`profile_hooks`). All of it goes to one
 `Stopwatch`, so rows add up to the update. After the timed updates a few are recorded by torch's
 own profiler, for a trace and for the largest operators. The price: some microseconds a call, and
-on an accelerator no overlap (`stopwatch`); validation is left out. Without the callback nothing of
-this is there.
+on an accelerator no overlap (`stopwatch`); validation is left out. Of several processes the first
+is timed: where it waits for others counts as its own. Without the callback nothing of this is
+there.
 """
 
 from __future__ import annotations
 
-import logging
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import Profiler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from seqloom.errors import ConfigError
 from seqloom.runs.files import partial_path, replace_synced
 from seqloom.tracking.exact_resume import is_update
+from seqloom.tracking.profile_hooks import VALIDATION, Actions, follow_backward, parts
 from seqloom.tracking.profile_table import Operator, ProfileResult
-from seqloom.tracking.stopwatch import REST, Lap, Stopwatch, unwatch, watch
-
-_log = logging.getLogger(__name__)
+from seqloom.tracking.stopwatch import Lap, Stopwatch, unwatch, watch
 
 WARM_UP = 10
 NUM_TRACED = 3
 NUM_OPERATORS = 10
-BACKWARD, VALIDATION, PROFILING = "backward", "validation", "profiling"
-ROWS = {
-    "train_dataloader_next": "data",
-    "batch_to_device": "transfer",
-    "training_step": "learner",
-    "backward": BACKWARD,
-    "optimizer_step": "optimizer",
-    "optimizer_zero_grad": "optimizer",
-    "configure_gradient_clipping": "optimizer",
-    "lr_scheduler_step": "optimizer",
-}
-"""The names by which Lightning calls what it does, and the rows of the table."""
-_OUTSIDE = {REST, "callbacks", *ROWS.values()}  # of the model
+PROFILING = "profiling"
 
 
 class Profile(Callback):
@@ -62,6 +44,7 @@ class Profile(Callback):
     Attributes:
         result: of the first process, once it is there; None before, and where training ended
             within the warm-up.
+        shortfall: a sentence where training ended before all updates were timed; None elsewhere.
     """
 
     def __init__(self, *, num_updates: int, trace: Path) -> None:
@@ -80,6 +63,14 @@ class Profile(Callback):
         self._recorder: profile | None = None
         self._operators: list[Operator] = []
 
+    @property
+    def shortfall(self) -> str | None:
+        wanted = WARM_UP + self.num_updates
+        if self._num_done >= wanted:
+            return None
+        timed = f"{len(self._laps)} of {self.num_updates} updates were timed"
+        return f"profile: {timed}: training ended after {self._num_done}, it takes {wanted}"
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
@@ -87,7 +78,7 @@ class Profile(Callback):
         wait = None if device.type == "cpu" else getattr(torch, device.type).synchronize
         self._stopwatch = Stopwatch(wait)
         self._before = trainer.profiler  # type: ignore[attr-defined]
-        trainer.profiler = _Actions(trainer, self._stopwatch)  # type: ignore[attr-defined]
+        trainer.profiler = Actions(trainer, self._stopwatch)  # type: ignore[attr-defined]
         watched: dict[str, object] = dict(parts(pl_module.model, "model"))  # type: ignore[arg-type]
         watched["logging"] = trainer._logger_connector
         for name, each in watched.items():
@@ -158,7 +149,6 @@ class Profile(Callback):
             recorder.export_chrome_trace(str(partial_file))
             replace_synced(partial_file, self.trace)
         if not self._laps:
-            _log.warning("nothing was profiled: training ended within %d updates", WARM_UP + 1)
             return
         self.result = ProfileResult.of(
             self._laps,
@@ -181,104 +171,6 @@ class Profile(Callback):
         if self._recorder is not None:
             self._recorder.stop()
             self._recorder = None
-
-
-class _Actions(Profiler):
-    """Told by Lightning what begins and ends; tells the stopwatch.
-
-    Validation within training is one row; nothing that it consists of is noticed.
-    """
-
-    def __init__(self, trainer: Trainer, stopwatch: Stopwatch) -> None:
-        super().__init__()
-        self._trainer, self._stopwatch = trainer, stopwatch
-        self._is_training = True
-
-    def start(self, action_name: str) -> None:
-        row = self._row(action_name)
-        if row is None:
-            return
-        if row == "data":  # a graph that was never gone back through
-            self._stopwatch.marks.clear()
-        self._stopwatch.enter(row)
-        if row == BACKWARD:
-            self._stopwatch.is_on = False  # what is computed again belongs to its node
-
-    def stop(self, action_name: str) -> None:
-        row = self._row(action_name)
-        if row is None:
-            return
-        self._stopwatch.leave()
-        if row == BACKWARD:
-            self._stopwatch.is_on = True
-
-    def _row(self, action: str) -> str | None:
-        is_training = self._trainer.training
-        if is_training != self._is_training:
-            self._stopwatch.switch(REST if is_training else VALIDATION)
-            self._stopwatch.is_on = self._is_training = is_training
-        if not is_training:
-            return None
-        return "callbacks" if action.startswith("[Callback]") else ROWS.get(_hook(action))
-
-
-def _hook(action: str) -> str:
-    return action.rpartition(".")[2]
-
-
-def parts(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    """A model and what it is made of, by name; each once. A module of the model's own package is
-    made of parts too."""
-    package = _package(module)
-    seen: set[int] = set()
-
-    def walk(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-        if id(module) in seen:
-            return
-        seen.add(id(module))
-        yield name, module
-        if _package(module) == package:
-            for child_name, child in module.named_children():
-                yield from walk(child, f"{name}.{child_name}")
-
-    return walk(module, name)
-
-
-def _package(module: nn.Module) -> str:
-    return type(module).__module__.rpartition(".")[0]
-
-
-def follow_backward(loss: Tensor, stopwatch: Stopwatch) -> None:
-    """While the gradient of `loss` is computed, time belongs to `NAME, backward`: of the part of
-    the model that made a node of the graph; to `backward` where none did, and at the end, when
-    processes wait for each other's gradients."""
-    marks, stopwatch.marks = stopwatch.marks, []
-    numbers = [number for number, _ in marks]
-    if not numbers or loss.grad_fn is None:
-        return
-    loss.grad_fn.register_prehook(partial(_switch_at_end, stopwatch))
-    waiting, seen = [loss.grad_fn], {loss.grad_fn}
-    while waiting:
-        node = waiting.pop()
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                waiting.append(following)
-        if node.next_functions:  # a leaf's gradient belongs to the node before
-            place = bisect_right(numbers, node._sequence_nr()) - 1
-            name = marks[max(place, 0)][1]
-            row = f"{name}, {BACKWARD}" if name not in _OUTSIDE else BACKWARD
-            node.register_prehook(partial(_switch, stopwatch, row))
-
-
-def _switch(stopwatch: Stopwatch, row: str, gradients: Any) -> None:
-    stopwatch.switch(row)
-
-
-def _switch_at_end(stopwatch: Stopwatch, gradients: Any) -> None:
-    """Queued before those of data parallel strategies, which wait."""
-    engine = torch.autograd.Variable._execution_engine
-    engine.queue_callback(partial(stopwatch.switch, BACKWARD))
 
 
 def _largest(recorder: profile, rows: set[str], num_updates: int) -> list[Operator]:
