@@ -10,7 +10,7 @@ Holm's correction. Without an `effect` there is no difference between the method
 in `BOUND` must stay at or below 6 %; where runs of a group differ by more than chance (`spread`),
 two trained models do differ, and only `verdict` and `seeds` are bound. Rows with an effect tell how
 often it is found. Prints Markdown; `output` writes JSON; `only` picks rows by a part of their name.
-Exits with 1 where a limit is passed. About half an hour; of 1,000 simulations a test that errs in
+Exits with 1 where a limit is passed. About ten minutes; of 1,000 simulations a test that errs in
 just 5 % passes 6 % in one row of 14 by chance, of 4,000 in one of 500.
 """
 

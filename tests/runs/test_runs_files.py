@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from seqloom.runs import write_atomic
+from seqloom.runs.files import json_lines
 
 
 def test_a_write_that_fails_leaves_the_old_file_alone(
@@ -24,3 +26,10 @@ def test_a_write_that_fails_leaves_the_old_file_alone(
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["summary.json"]
+
+
+def test_a_line_ends_at_a_line_feed_and_nowhere_else() -> None:
+    rows = ["\u2028 in a text", "\x85 in another", "\x1c"]
+    text = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n"
+    assert [json.loads(line) for line in json_lines(text)] == rows
+    assert json_lines("") == json_lines(" \n\n") == []

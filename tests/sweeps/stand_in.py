@@ -1,7 +1,8 @@
 """Stands in for `seqloom train` in tests of sweeps: leaves a run folder in no time.
 
 What it does is said by `seed`: 13 fails before it has a folder, 14 fails as a run does, 15 comes to
-NaN, 99 works until a signal, then says interrupted (or finishes, when it goes on); others finish.
+NaN, 98 is deaf, 99 works until a signal, then says interrupted (or finishes, when it goes on);
+others finish.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ def main() -> int:
         (folder / "metrics.csv").write_text("step,epoch,seconds,val/loss\n9,0,1,0.75\n")
         note("ready.jsonl", seed)
         time.sleep(60)
+    if seed == "98":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (folder / "metrics.csv").write_text("step,epoch,seconds,val/loss\n9,0,1,0.75\n")
     note("times.jsonl", [time.monotonic(), 1])
     time.sleep(0.3)
     note("times.jsonl", [time.monotonic(), -1])

@@ -16,7 +16,7 @@ import pytest
 
 from seqloom.runs import MetricsFile, RunFolder, Summary, read_metrics
 from seqloom.runs.lock import RunLock
-from seqloom.sweeps.progress import Progress, ProgressReader, read_progress, span
+from seqloom.sweeps.progress import Progress, ProgressReader, span
 from seqloom.sweeps.rows import KEYS, RowReader
 
 Row = dict[str, float]
@@ -169,12 +169,12 @@ def test_what_is_left_of_a_longer_row_is_no_row(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_rows_gives_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "metrics.csv").write_text(text)
     assert RowReader(tmp_path / "metrics.csv").new_rows() == []
-    assert read_progress(tmp_path).step == 0
+    assert ProgressReader(tmp_path).read().step == 0
 
 
 def test_nothing_there_is_waiting(tmp_path: Path) -> None:
-    assert read_progress(tmp_path / "none") == Progress()
-    assert read_progress(tmp_path) == Progress()
+    assert ProgressReader(tmp_path / "none").read() == Progress()
+    assert ProgressReader(tmp_path).read() == Progress()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_fraction_is_by_the_limit_that_comes_first(
     rows = [{"step": step, "epoch": step // 20, "seconds": step + 1} for step in range(50)]
     write_rows(tmp_path, rows)
     with RunFolder(tmp_path, RunLock(tmp_path)):
-        progress = read_progress(tmp_path)
+        progress = ProgressReader(tmp_path).read()
     assert progress.state == "running"
     assert (progress.step, progress.epoch) == (50, 2)
     assert progress.fraction == fraction
@@ -208,7 +208,7 @@ def test_time_left_is_unknown_where_patience_may_end_it(tmp_path: Path) -> None:
     write_run(tmp_path, trainer={"max_steps": 200}, patience=3)
     write_rows(tmp_path, [{"step": 99, "epoch": 0, "seconds": 10}])
     with RunFolder(tmp_path, RunLock(tmp_path)):
-        progress = read_progress(tmp_path)
+        progress = ProgressReader(tmp_path).read()
     assert (progress.fraction, progress.left_s) == (0.5, None)
 
 
@@ -216,7 +216,7 @@ def test_no_time_is_left_to_tell_when_only_the_test_goes_on(tmp_path: Path) -> N
     write_run(tmp_path, trainer={"max_steps": 100})
     write_rows(tmp_path, [{"step": 99, "epoch": 0, "seconds": 10}])
     with RunFolder(tmp_path, RunLock(tmp_path)):
-        progress = read_progress(tmp_path)
+        progress = ProgressReader(tmp_path).read()
     assert (progress.state, progress.fraction, progress.left_s) == ("running", 1.0, None)
 
 
@@ -224,7 +224,7 @@ def test_time_left_is_unknown_in_the_first_epoch(tmp_path: Path) -> None:
     write_run(tmp_path, trainer={"max_epochs": 4})
     write_rows(tmp_path, [{"step": 99, "epoch": 0, "seconds": 10}])
     with RunFolder(tmp_path, RunLock(tmp_path)):
-        assert read_progress(tmp_path).left_s is None
+        assert ProgressReader(tmp_path).read().left_s is None
 
 
 @pytest.mark.parametrize(("mode", "best"), [("min", 1.0), ("max", 3.0)])
@@ -244,7 +244,7 @@ def test_an_ended_run_is_as_its_summary_says(tmp_path: Path) -> None:
     Summary("copy", status="failed", error="no\nroom", steps=12, seconds=34).write(
         tmp_path / "summary.json"
     )
-    progress = read_progress(tmp_path)
+    progress = ProgressReader(tmp_path).read()
     assert (progress.state, progress.note) == ("failed", "no room")
     assert (progress.step, progress.seconds, progress.left_s) == (12, 34, None)
 
@@ -257,7 +257,7 @@ def test_a_killed_run_gives_no_sign_of_life(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert (tmp_path / "run.lock").exists()
     make_older(tmp_path, 300)
-    progress = read_progress(tmp_path)
+    progress = ProgressReader(tmp_path).read()
     assert (progress.state, progress.note) == ("interrupted", "no sign of life for 5 min")
 
 
@@ -272,9 +272,9 @@ def test_a_silent_run_is_said_to_be_so(tmp_path: Path, host: str, note: str) -> 
     with RunFolder(tmp_path, RunLock(tmp_path)):
         holder = json.loads((tmp_path / "run.lock").read_text())
         (tmp_path / "run.lock").write_text(json.dumps(holder | {"host": host}))
-        assert read_progress(tmp_path).note == ""
+        assert ProgressReader(tmp_path).read().note == ""
         make_older(tmp_path, 1200)
-        progress = read_progress(tmp_path)
+        progress = ProgressReader(tmp_path).read()
     assert (progress.state, progress.note, progress.left_s) == ("running", note, None)
 
 
@@ -283,7 +283,7 @@ def test_a_damaged_file_is_no_error(tmp_path: Path, name: str) -> None:
     write_run(tmp_path)
     for text in ("", "{", "[1]", "\0\xff", "a: [", "null"):
         (tmp_path / name).write_bytes(text.encode("latin-1"))
-        assert read_progress(tmp_path).state in ("waiting", "interrupted")
+        assert ProgressReader(tmp_path).read().state in ("waiting", "interrupted")
 
 
 def test_looking_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

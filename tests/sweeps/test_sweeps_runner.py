@@ -58,6 +58,17 @@ class Hasty:
         return SweepRecord("a/b", "", {"val/loss": "min"}, 2, jobs)
 
 
+def test_a_job_that_finished_before_it_was_stopped_is_finished(
+    start: Started, tmp_path: Path
+) -> None:
+    source = Hasty(tmp_path)
+    source.jobs[0] = Job(0, ("task=t", "seed=98"), tmp_path / "0")
+    Runner(source, folder=tmp_path, objectives=["val/loss"], slots=Slots(1), table=Shown()).run()
+    assert source.rows
+    assert [outcome.state for outcome in source.outcomes] == ["finished"] * 2
+    assert source.outcomes[0].values == (0.5,)
+
+
 def test_a_hopeless_job_is_stopped_and_its_room_is_used(start: Started, tmp_path: Path) -> None:
     source, shown = Hasty(tmp_path), Shown()
     runner = Runner(source, folder=tmp_path, objectives=["val/loss"], slots=Slots(2), table=shown)

@@ -45,10 +45,17 @@ def folder(tmp_path: Path) -> RunFolder:
     summary.best = {"monitor": "val/loss", "score": 0.5, "step": 2, "metrics": {"val/loss": 0.5}}
     folder.write_summary(summary)
     rows = [
-        {"index": i, "input": f"row {i}", "target": str(i % 2), "prediction": "1", "score": -0.1}
+        {
+            "index": i,
+            "input": f"row\u2028{i}",
+            "target": str(i % 2),
+            "prediction": "1",
+            "score": -0.1,
+        }
         for i in range(120)
     ]
-    folder.predictions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]  # as runs write them
+    folder.predictions.write_text("".join(lines), encoding="utf-8")
     entry = {"index": 0, "input_pieces": ["$a", "b"], "output_pieces": ["c"], "weights": [[1, 0]]}
     folder.attention.write_text(json.dumps([entry]))
     folder.checkpoints.mkdir()
@@ -132,7 +139,7 @@ def test_the_outcome_is_in_the_offline_part(folder: RunFolder) -> None:
     (table,) = path.glob("files/media/table/examples*.json")
     told = json.loads(table.read_text())
     assert told["columns"] == ["input", "target", "prediction", "score"]
-    assert told["data"][1] == ["row 1", "1", "1", -0.1]
+    assert told["data"][1] == ["row\u20281", "1", "1", -0.1]
     pictures = [file.name for file in path.glob("files/media/images/**/*.png")]
     assert sorted(name.split("_")[0] for name in pictures) == ["0", "confusion"]
     kinds = [record["type"] for record in inspect(path)]

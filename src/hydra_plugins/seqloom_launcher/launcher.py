@@ -15,6 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from seqloom.runs import short_name
 from seqloom.sweeps.grid import Grid
 from seqloom.sweeps.jobs import Job
 from seqloom.sweeps.resources import Slots
@@ -56,7 +57,7 @@ class SeqloomLauncher(Launcher):
         ]
         source = Grid(
             jobs,
-            name="/".join(folder.absolute().parts[-2:]),
+            name=short_name(folder),
             command="",
             folder=folder,
             objectives={},

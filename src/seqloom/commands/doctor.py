@@ -13,13 +13,13 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
 from pathlib import Path
 
 import torch
 
 import seqloom
 from seqloom.commands import links, trials
+from seqloom.runs.surroundings import num_cores
 from seqloom.strategies import precision
 
 GIB = 1 << 30
@@ -77,10 +77,9 @@ def _version(package: str) -> str:
 
 
 def _processor() -> list[str]:
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     threads = f"{torch.get_num_threads()} threads for a product"
     instructions = f"instructions up to {torch.backends.cpu.get_cpu_capability()}"
-    return [f"{usable} of {os.cpu_count()} cores usable, {threads}, {instructions}"]
+    return [f"{num_cores()} of {os.cpu_count()} cores usable, {threads}, {instructions}"]
 
 
 def _memory() -> str:

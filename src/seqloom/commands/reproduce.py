@@ -25,14 +25,14 @@ from omegaconf import DictConfig
 
 from seqloom.commands.repetition import config_again, notes, num_saved
 from seqloom.config import trust_named_files
+from seqloom.config.overrides import quoted
 from seqloom.errors import ConfigError, DataError, SeqloomError
 from seqloom.runs import RunFolder, Summary
 from seqloom.runs.provenance import NUMERIC, read_environment, read_patch
 from seqloom.runs.surroundings import describe, differing, without_home
+from seqloom.sweeps.jobs import OF_A_RUN
 
 MAX_ROWS, CELL_WIDTH = 20, 48
-# What says to a process that it belongs to a run which is under way.
-_OF_A_RUN = ("SEQLOOM_RUN_DIR", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR")
 
 
 class ReproductionError(SeqloomError):
@@ -155,7 +155,7 @@ def _new_folder(cfg: DictConfig, summary: Summary, path: Path) -> RunFolder:
 
 def _as_then(environment: dict[str, str], sessions: list[dict[str, Any]]) -> dict[str, str]:
     """`environment` with the variables of the first session that decide how numbers add up."""
-    result = {name: value for name, value in environment.items() if name not in _OF_A_RUN}
+    result = {name: value for name, value in environment.items() if name not in OF_A_RUN}
     variables = sessions[0].get("variables") if sessions else None
     if isinstance(variables, Mapping):
         result = {name: value for name, value in result.items() if name not in NUMERIC}
@@ -168,7 +168,7 @@ def _train(folder: RunFolder, named: list[str], environment: dict[str, str]) -> 
 
     Raises SystemExit (130, 143) when a signal ended it, ReproductionError when it failed.
     """
-    words = ["-m", "seqloom", "train", f"resume={_quoted(folder.path)}", *named]
+    words = ["-m", "seqloom", "train", f"resume={quoted(str(folder.path))}", *named]
     # A group of its own: from a terminal it would get Ctrl-C twice, which ends it at once.
     process = subprocess.Popen([sys.executable, *words], env=environment, process_group=0)
     with _forwarded(process):
@@ -213,11 +213,3 @@ def _verdict(then: RunFolder, now: RunFolder, until: int | None) -> int:
         return 1
     print(f"\nidentical: all {counts[0]} bit for bit, {', '.join(counts[1:])}")
     return 0
-
-
-def _quoted(path: Path) -> str:
-    """A path as Hydra's grammar reads it, whatever is in its name."""
-    text = str(path)
-    if all(letter.isalnum() or letter in "/._-:" for letter in text):
-        return text
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -22,7 +22,7 @@ from seqloom.errors import ConfigError, DataError
 from seqloom.runs.lock import RunLock, shared
 from seqloom.runs.surroundings import without_passwords
 from seqloom.sweeps.definition import Definition, check_definition, sweep_folder
-from seqloom.sweeps.grid import Grid, combinations
+from seqloom.sweeps.grid import Grid, Plan, combinations
 from seqloom.sweeps.jobs import Job
 from seqloom.sweeps.misfits import misfits
 from seqloom.sweeps.options import SEVERAL, SweepOptions
@@ -51,23 +51,23 @@ def sweep(cfg: DictConfig, settings: Sequence[str]) -> None:
     options = read_options(cfg, settings)
     definition = _definition(options.settings, options.sweep, options.space)
     check_definition(options.folder, definition)
-    jobs = combinations(options.settings) if is_list(options) else []
+    plan = combinations(options.settings) if is_list(options) else []
     slots = Slots(
         options.num_parallel,
         cores_per_job=options.cores_per_job,
         gpus_per_job=options.gpus_per_job,
     )
-    for line in misfits([overrides for overrides, _ in jobs]):
+    for line in misfits([overrides for overrides, _ in plan]):
         print(f"warning: {line}", file=sys.stderr)
     if options.sweep["dry_run"]:
-        print(describe(options))
+        print(describe(options, plan))
         return
     with ExitStack() as held:
         held.enter_context(_writable(options.folder))
         held.enter_context(_held(options))
         check_definition(options.folder, definition)  # Another may have been faster.
         definition.write(options.folder)
-        source = make_source(options)
+        source = make_source(options, plan)
         table = held.enter_context(LiveTable(slots.count))
         runner = Runner(
             source,
@@ -128,16 +128,15 @@ def is_list(options: SweepOptions) -> bool:
     return options.space is None
 
 
-def make_source(options: SweepOptions) -> JobSource:
-    """Where the jobs come from."""
+def make_source(options: SweepOptions, plan: Plan) -> JobSource:
+    """Where the jobs come from; `plan`: of a list, what `combinations` says."""
     if not is_list(options):
         from seqloom.sweeps.study import Study
 
         return Study(options)
-    found = combinations(options.settings)
     jobs = [
         Job(number, overrides, options.folder / str(number))
-        for number, (overrides, _) in enumerate(found)
+        for number, (overrides, _) in enumerate(plan)
     ]
     return Grid(
         jobs,
@@ -145,18 +144,18 @@ def make_source(options: SweepOptions) -> JobSource:
         command=options.command,
         folder=options.folder,
         objectives=options.objectives,
-        apart=[apart for _, apart in found],
+        apart=[apart for _, apart in plan],
         retry_failed=options.sweep["retry_failed"],
     )
 
 
-def describe(options: SweepOptions) -> str:
+def describe(options: SweepOptions, plan: Plan) -> str:
     """The jobs as lines, without starting any: what `sweep.dry_run=true` prints."""
     if not is_list(options):
         from seqloom.sweeps.study import Study
 
         return Study.describe(options)
-    record = make_source(options).record()
+    record = make_source(options, plan).record()
     lines = [f"{options.folder}: {record.num_jobs} jobs, {options.num_parallel} at a time"]
     width = len(str(record.num_jobs))
     for job in record.jobs:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.errors import ConfigError, DataError
-from seqloom.runs import RunFolder, find_runs
+from seqloom.runs import RunFolder, find_runs, short_name
 from seqloom.sweeps.jobs import SWEEP_VARIABLE
 
 EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130, "running": 137}  # 137: SIGKILL
@@ -110,7 +110,7 @@ def _as_it_was(folder: RunFolder) -> AbstractContextManager[None]:
     """The variables by which a run of a sweep is told what it belongs to; offline in any case."""
     parent = folder.path.absolute().parent
     is_swept = any((parent / name).is_file() for name in ("sweep.json", "sweep.yaml"))
-    sweep = f"{parent.parent.name}/{parent.name}" if is_swept else None
+    sweep = short_name(parent) if is_swept else None
     return _variables({"WANDB_MODE": "offline", SWEEP_VARIABLE: sweep})
 
 

@@ -6,13 +6,13 @@ as one likes. Ctrl-C ends it, with exit code 0: a viewer that is closed has done
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from seqloom.commands.watch_page import PageServer
 from seqloom.errors import ConfigError
+from seqloom.runs import short_name
 from seqloom.sweeps.table import LiveTable
 from seqloom.sweeps.watched import View, Watched
 from seqloom.tracking.watch import page_state, render_page
@@ -48,8 +48,7 @@ def watch(
 
 
 def _served(runs: Path, port: int, every_s: float) -> PageServer:
-    name = "/".join(Path(os.path.abspath(runs)).parts[-2:])
-    server = PageServer(render_page(name, every_s), runs, port)
+    server = PageServer(render_page(short_name(runs), every_s), runs, port)
     server.publish(page_state(View(None, [], is_over=False), {}, runs), [])
     print(f"page      {server.address}   (Ctrl-C ends watching, not the runs)", flush=True)
     return server

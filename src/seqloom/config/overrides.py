@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import random
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -226,6 +227,15 @@ def _values(override: Override) -> list[object]:
     if override.key_or_group == "logger" and isinstance(value, list):
         return list(value)
     return [value]
+
+
+def quoted(text: str) -> str:
+    """Any text as one value of Hydra's grammar, such as a path with spaces or quotes."""
+    if text and all(letter.isalnum() or letter in "/._-:" for letter in text):
+        return text
+    # A backslash is an escape only before a quote.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text)
+    return f"'{escaped}'"
 
 
 def swept(override: Override, transformer: TransformerType = Transformer.identity) -> list[Any]:

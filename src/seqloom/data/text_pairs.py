@@ -8,6 +8,7 @@ validation and test keep every pair, and their references are the untouched line
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import chain, islice
@@ -86,13 +87,13 @@ class TextPairs(PreparedData):
         self._sources: dict[str, dict[str, object]] = {}
         self._texts: dict[str, tuple[TextBuffer, TextBuffer]] = {}  # only while preparing
 
+    @abstractmethod
     def read(self, split: str) -> tuple[TextBuffer, TextBuffer]:
         """The lines of `split` (train, val or test), line i of both a pair."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fingerprint_parts(self, split: str) -> dict[str, object]:
         """Plain values that change whenever `read(split)` would answer something else."""
-        raise NotImplementedError
 
     def prepare_data(self) -> None:
         """See `PreparedData.prepare_data`."""

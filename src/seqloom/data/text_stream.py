@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -120,9 +121,9 @@ class TextStream(PreparedData):
         self._digests: dict[str, str] = {}
         self._streams: dict[str, StreamDataset] = {}
 
+    @abstractmethod
     def read(self, split: str) -> str:
         """The text of `split` (train, val or test)."""
-        raise NotImplementedError
 
     def vocabulary_parts(self) -> dict[str, object]:
         """See `PreparedData.vocabulary_parts`."""

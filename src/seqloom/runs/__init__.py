@@ -7,6 +7,7 @@ from seqloom.runs.files import sha256_of_vocabulary as sha256_of_vocabulary
 from seqloom.runs.files import write_atomic as write_atomic
 from seqloom.runs.folder import RunFolder as RunFolder
 from seqloom.runs.folder import find_runs as find_runs
+from seqloom.runs.folder import short_name as short_name
 from seqloom.runs.metrics_file import MetricsFile as MetricsFile
 from seqloom.runs.metrics_file import read_metrics as read_metrics
 from seqloom.runs.summary import Summary as Summary

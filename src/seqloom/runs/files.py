@@ -6,6 +6,12 @@ A reader never sees half a file and a power cut never leaves one. Price: one `fs
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+# The safe loader; ten times as fast where PyYAML was built with its library.
+YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -21,6 +27,14 @@ def write_atomic(path: Path, text: str) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def json_lines(text: str) -> list[str]:
+    """The lines of a file with one JSON value a line, without blank ones.
+
+    Not by splitlines(): U+2028 and its like may stand unescaped inside a JSON string.
+    """
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def partial_path(path: Path) -> Path:

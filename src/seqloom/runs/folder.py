@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ class RunFolder:
     @property
     def name(self) -> str:
         """TASK/DATE_TIME, as people name the run."""
-        return "/".join(self.path.absolute().parts[-2:])
+        return short_name(self.path)
 
     @property
     def config(self) -> Path:
@@ -186,6 +187,12 @@ class RunFolder:
 
     def read_summary(self) -> Summary:
         return Summary.read(self.summary)
+
+
+def short_name(folder: Path) -> str:
+    """The last two parts of a folder's path (TASK/DATE_TIME), as people name it; "." has a name
+    too."""
+    return "/".join(Path(os.path.abspath(folder)).parts[-2:])
 
 
 def find_runs(root: Path) -> list[RunFolder]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from seqloom.runs.files import write_atomic
 
-_KEYS = ("step", "epoch", "seconds")
+KEYS = ("step", "epoch", "seconds")  # the columns that are no metrics
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -43,7 +43,7 @@ class MetricsFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows = read_metrics(path)
-        self._columns = list(dict.fromkeys([*_KEYS, *(name for row in self._rows for name in row)]))
+        self._columns = list(dict.fromkeys([*KEYS, *(name for row in self._rows for name in row)]))
         self._row_start = 0  # Byte offset of the last row.
         # Rows that are dropped later took their time too.
         self._offset_s = self._rows[-1].get("seconds", 0.0) if self._rows else 0.0

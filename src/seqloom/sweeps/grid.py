@@ -22,6 +22,8 @@ from seqloom.sweeps.outcome import Outcome, read_outcome
 from seqloom.sweeps.record import JobRecord, SweepRecord
 
 OPEN_STATES = ("waiting", "interrupted")
+# Of each job all settings, and those that set it apart.
+Plan = list[tuple[tuple[str, ...], tuple[str, ...]]]
 
 
 class Grid:
@@ -86,7 +88,7 @@ class Grid:
         self._records[place] = dataclasses.replace(self._records[place], state=state, error=None)
 
 
-def combinations(settings: Sequence[str]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+def combinations(settings: Sequence[str]) -> Plan:
     """Every combination of the values of a sweep's settings, in the order of Hydra: the last key
     changes fastest. Each is a job's overrides, and those of them that are swept.
 

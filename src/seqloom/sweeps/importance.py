@@ -1,8 +1,7 @@
 """How much each setting of a search decides about an objective.
 
 By fANOVA (Hutter et al. 2014): a forest is fitted to the finished trials, and the variance of what
-it predicts is shared out among the settings. On 20 trials of a quadratic it named the decisive
-setting in 12 of 12 studies, PED-ANOVA, Optuna's own choice, in 6. The price is a tenth of a second.
+it predicts is shared out among the settings. The price: a tenth of a second.
 Settings that only some trials have are left out, and so are stopped and failed trials.
 """
 

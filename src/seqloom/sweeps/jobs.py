@@ -10,17 +10,17 @@ price: each job imports torch anew, some seconds.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqloom.config.overrides import quoted
 from seqloom.errors import SeqloomError
 
 # What says to a process that it belongs to a run which is under way.
-_OF_A_RUN = ("SEQLOOM_RUN_DIR", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR")
+OF_A_RUN = ("SEQLOOM_RUN_DIR", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR")
 # What tells a job of its sweep: its name, and the process without which the job is to end.
 SWEEP_VARIABLE = "SEQLOOM_SWEEP"
 PARENT_VARIABLE = "SEQLOOM_SWEEP_PID"
@@ -49,7 +49,7 @@ class Job:
     def command(self) -> list[str]:
         """What a person would type for it; it goes on with a run that its folder holds."""
         goes_on = ["resume=auto"] if (self.folder / "config.yaml").exists() else []
-        place = f"run_dir={_quoted(self.folder)}"
+        place = f"run_dir={quoted(str(self.folder))}"
         return [sys.executable, "-m", "seqloom", "train", *self.overrides, place, *goes_on]
 
     def start(self, sweep: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -59,7 +59,7 @@ class Job:
             sweep: its name.
             variables: of its environment, beside those of this process.
         """
-        environment = {name: value for name, value in os.environ.items() if name not in _OF_A_RUN}
+        environment = {name: value for name, value in os.environ.items() if name not in OF_A_RUN}
         environment |= {SWEEP_VARIABLE: sweep, PARENT_VARIABLE: str(os.getpid()), **variables}
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / CONSOLE, "ab") as console:
@@ -82,13 +82,3 @@ class Job:
             return "it printed nothing"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return lines[-1].removeprefix("error: ") if lines else "it printed nothing"
-
-
-def _quoted(folder: Path) -> str:
-    """A path as Hydra's grammar reads it, whatever is in its name."""
-    text = str(folder)
-    if all(letter.isalnum() or letter in "/._-:" for letter in text):
-        return text
-    # A backslash is an escape only before a quote.
-    escaped = re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text)
-    return f"'{escaped}'"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqloom.runs import short_name
 from seqloom.sweeps.space import Space
 
 SEVERAL = "several"
@@ -51,4 +52,4 @@ class SweepOptions:
     @property
     def name(self) -> str:
         """TASK/DATE_TIME, as people name the sweep."""
-        return "/".join(self.folder.absolute().parts[-2:])
+        return short_name(self.folder)

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from seqloom.runs.budget import duration_s
+from seqloom.runs.files import YAML_LOADER
 from seqloom.runs.lock import is_held
 from seqloom.sweeps.rows import RowReader
 
@@ -185,7 +186,7 @@ class ProgressReader:
             return
         try:
             text = (self.folder / "config.yaml").read_text(encoding="utf-8")
-            config = yaml.load(text, _LOADER)
+            config = yaml.load(text, YAML_LOADER)
         except (OSError, ValueError, yaml.YAMLError):
             return
         self._config = config if isinstance(config, dict) else {}
@@ -206,15 +207,6 @@ class ProgressReader:
             return
         if isinstance(found, dict):
             self._summary, self._summary_mark = found, mark
-
-
-def read_progress(folder: Path) -> Progress:
-    """How the run in `folder` stands; who looks often keeps a `ProgressReader`."""
-    return ProgressReader(folder).read()
-
-
-# The same safe loader, ten times as fast where PyYAML was built with its library.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _section(config: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Mapping
 
 from seqloom.errors import ConfigError
+from seqloom.runs.surroundings import num_cores
 
 
 class Slots:
@@ -59,13 +60,6 @@ class Slots:
         """Variables for the job in that place."""
         gpus = {"CUDA_VISIBLE_DEVICES": ",".join(self._gpus[slot])} if self._gpus else {}
         return {"OMP_NUM_THREADS": self._threads or "1", **gpus}
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

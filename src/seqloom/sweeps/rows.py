@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-KEYS = ("step", "epoch", "seconds")  # The columns that are no metrics.
+from seqloom.runs.metrics_file import KEYS
+
 _SETTLED_NS = 50_000_000  # Two writes may have one time stamp; later than this they have not.
 
 

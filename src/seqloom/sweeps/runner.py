@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -51,7 +51,6 @@ class _Running:
     slot: int
     reader: ProgressReader
     process: subprocess.Popen[bytes] | None = None
-    started_s: float = field(default_factory=time.monotonic)
     pruned: str | None = None
     killed_at_s: float | None = None
 
@@ -114,7 +113,7 @@ class Runner:
     def _look_after(self, running: _Running) -> None:
         if running.process is None:
             if not is_held(running.job.folder):
-                name = "/".join(self._folder.absolute().parts[-2:])
+                name = self._source.record().name
                 variables = self._slots.environment(running.slot)
                 running.process = running.job.start(name, variables)
             return
@@ -132,8 +131,8 @@ class Runner:
 
     def _finish(self, running: _Running, code: int) -> None:
         outcome = read_outcome(running.job.folder, self._objectives)
-        if running.pruned is not None and outcome.state in ("interrupted", "finished"):
-            outcome = dataclasses.replace(outcome, state="pruned", error=running.pruned, values=())
+        if running.pruned is not None and outcome.state == "interrupted":
+            outcome = dataclasses.replace(outcome, state="pruned", error=running.pruned)
         elif outcome.state in ("waiting", "interrupted") and self._received is None:
             # It saved nothing of its end: its call was wrong, or somebody ended it.
             error = running.job.last_words() if code > 0 else f"it was ended by signal {-code}"

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqloom.errors import DataError
+from seqloom.runs import short_name
 from seqloom.runs.lock import is_worked_on
+from seqloom.runs.metrics_file import KEYS
 from seqloom.sweeps.curves import Curve
 from seqloom.sweeps.record import RECORD, JobRecord, SweepRecord
-from seqloom.sweeps.rows import KEYS
 from seqloom.sweeps.standings import Standing, Standings, best
 
 MAX_RUNS = 200  # Of a folder of runs: those that did something last.
@@ -129,7 +130,7 @@ class Watched:
     def _made_up(self, standings: list[Standing]) -> SweepRecord:
         readers = [self._standings.readers[s.job.folder] for s in standings]
         objectives = {reader.objective: reader.mode for reader in readers if reader.objective}
-        name = "/".join(self._place.parts[-2:])
+        name = short_name(self.root)
         # Runs of several tasks have no objective in common.
         common = objectives if len(objectives) == 1 else {}
         return SweepRecord(name, "", common, len(standings), [s.job for s in standings])

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.runs import RunFolder, Summary, read_metrics
+from seqloom.runs.files import json_lines
 from seqloom.tracking.pictures import attention_picture, confusion_picture
+from seqloom.tracking.report.classes import CLASS_TOPOLOGIES
 
-CLASS_TOPOLOGIES = ("sequence_to_vector", "video_classifier")
 MAX_EXAMPLES = 100
 MAX_ATTENTION = 3
 
@@ -98,7 +99,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file with one a line; [] where there is none."""
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in json_lines(path.read_text(encoding="utf-8"))]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ empty split, a clip in two splits, and a class that only an evaluation knows.
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -93,11 +94,11 @@ class VideoData(SequenceData):
         self._used: dict[str, tuple[list[Clip], np.ndarray]] = {}
         self._keys: dict[str, str] = {}
 
+    @abstractmethod
     def clips(self, split: str) -> list[Clip]:
         """The clips of `split` (train, val or test) in an order that is always the same; called
         once a split, after `prepare_data` began.
         """
-        raise NotImplementedError
 
     def clip_files(self, split: str) -> list[Path]:
         """The clip of each row of `split`; after `setup`."""

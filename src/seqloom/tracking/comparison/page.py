@@ -45,7 +45,7 @@ def write_comparison(payload: dict[str, Any], path: Path) -> Path:
     """Write the page of `payload` (`tracking.comparison.payload`) to `path`, and answer `path`.
 
     An older page is replaced in one move. Links to the runs' own pages are relative to `path`'s
-    folder, as the payload has them. Raises DataError where the folder cannot be written.
+    folder, as the payload has them. Raises OSError where the folder cannot be written.
     """
     # Lone surrogates (from JSON escapes) have no UTF-8 form.
     write_atomic(path, render_comparison(payload).encode("utf-8", "replace").decode())
@@ -54,12 +54,9 @@ def write_comparison(payload: dict[str, Any], path: Path) -> Path:
 
 def render_comparison(payload: dict[str, Any]) -> str:
     """The whole page as a string."""
-    ranks = ranked(payload)
     values: dict[str, Any] = {
         "payload": payload,
         "columns": columns(payload),
-        "ranks": ranks,
-        "best_first": sorted(range(len(ranks)), key=ranks.__getitem__),
         "states": Counter(run["status"] for run in payload["runs"]),
         "signs": STATES,
         "costs": _costs(payload),
@@ -86,20 +83,6 @@ def render_comparison(payload: dict[str, Any]) -> str:
             "script_hash": fingerprint(code),
         },
     )
-
-
-def ranked(payload: dict[str, Any]) -> list[int]:
-    """The place of each group by the mean of the main metric, 0 the best; without one: last."""
-    sign = -1 if payload["mode"] == "max" else 1
-
-    def key(index: int) -> tuple[bool, float, int]:
-        found = payload["groups"][index]["metrics"].get(payload["main"])
-        mean = found["mean"] if found else None
-        return (mean is None, 0.0 if mean is None else sign * mean, index)
-
-    order = sorted(range(len(payload["groups"])), key=key)
-    places = {index: place for place, index in enumerate(order)}
-    return [places[index] for index in range(len(order))]
 
 
 def _sections(payload: dict[str, Any], values: dict[str, Any]) -> list[Section]:

@@ -23,6 +23,7 @@ import yaml
 
 from seqloom.config.overrides import did_you_mean
 from seqloom.errors import ConfigError, DataError
+from seqloom.runs.files import YAML_LOADER
 from seqloom.runs.lock import is_held
 from seqloom.sweeps.outcome import STATES
 from seqloom.sweeps.record import RECORD, JobRecord, SweepRecord
@@ -30,8 +31,6 @@ from seqloom.tracking.comparison.curves import Curve, read_curves
 
 MAX_POINTS = 200
 MAX_POINTS_IN_ALL = 20_000
-# Only C makes reading 500 configs a matter of less than a second.
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(eq=False)
@@ -178,7 +177,7 @@ def _read_run(folder: Path, name: str, max_points: int, problems: list[str]) -> 
 
 
 def _mapping_of_yaml(text: str) -> dict[str, Any]:
-    return _mapping(yaml.load(text, LOADER))
+    return _mapping(yaml.load(text, YAML_LOADER))
 
 
 def _mapping_of_json(text: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from seqloom.errors import ConfigError
 from seqloom.sweeps.statistics.description import Mode
 from seqloom.tracking.comparison.runs import ComparedRun
 from seqloom.tracking.report.overview import metric_title
+from seqloom.tracking.report.templating import FRACTION_METRICS
 
 PREFERENCE = (
     *("bleu", "exact_match", "f1", "accuracy", "frame_accuracy", "chrf", "wer", "cer"),
@@ -22,7 +23,6 @@ PREFERENCE = (
 )
 # What is better when it is more. Everything else that Seqloom logs is an error or a cost.
 GREATER_IS_BETTER = ("bleu", "chrf", "exact_match", "f1", "accuracy", "frame_accuracy")
-FRACTIONS = ("exact_match", "f1", "accuracy", "frame_accuracy", "wer", "cer")
 
 
 class Metric(NamedTuple):
@@ -95,7 +95,7 @@ def main_metric(
 def _metric(name: str, modes: dict[str, Mode]) -> Metric:
     base = name.rpartition("/")[2]
     default: Mode = "max" if base in GREATER_IS_BETTER else "min"
-    return Metric(name, _title(name), modes.get(name, default), base in FRACTIONS)
+    return Metric(name, _title(name), modes.get(name, default), base in FRACTION_METRICS)
 
 
 def _title(name: str) -> str:

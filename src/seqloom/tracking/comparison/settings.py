@@ -21,7 +21,8 @@ import yaml
 from seqloom.config.overrides import did_you_mean
 from seqloom.config.paths import config_dir, groups
 from seqloom.errors import ConfigError
-from seqloom.tracking.comparison.runs import LOADER, ComparedRun
+from seqloom.runs.files import YAML_LOADER
+from seqloom.tracking.comparison.runs import ComparedRun
 
 Value = str | int | float | bool
 Row = dict[str, Value]
@@ -220,7 +221,7 @@ def _leaves(group: str, name: str) -> Row:
     """The leaves of an option without its defaults list; of one that sets values of the whole
     config (a task) only those of its own group."""
     text = (config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
-    node = yaml.load(text, LOADER)
+    node = yaml.load(text, YAML_LOADER)
     if not isinstance(node, dict):
         return {}
     if text.startswith("# @package _global_"):

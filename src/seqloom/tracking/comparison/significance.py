@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from seqloom.runs.files import json_lines
 from seqloom.sweeps.statistics import (
     ExampleSums,
     GroupScores,
@@ -24,6 +25,7 @@ from seqloom.sweeps.statistics import (
 from seqloom.tracking.comparison.groups import Group
 from seqloom.tracking.comparison.runs import ComparedRun
 from seqloom.tracking.comparison.scores import Metric, scores_of
+from seqloom.tracking.report.run_data import text_of
 
 MAX_GROUPS = 10
 Texts = tuple[list[str], list[str]]  # targets, predictions
@@ -110,18 +112,13 @@ def _read_texts(run: ComparedRun) -> Texts | None:
     targets, predictions = [], []
     try:
         text = (run.folder / "predictions.jsonl").read_text(encoding="utf-8", errors="replace")
-        # Not splitlines(): U+2028 and its like may stand unescaped inside a JSON string.
-        for line in filter(str.strip, text.split("\n")):
+        for line in json_lines(text):
             row = json.loads(line)
-            targets.append(_text(row["target"]))
-            predictions.append(_text(row["prediction"]))
+            targets.append(text_of(row["target"]))
+            predictions.append(text_of(row["prediction"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return (targets, predictions) if targets else None
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _digest(targets: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from seqloom.tracking.report.run_data import RunData
 from seqloom.tracking.report.templating import Section, metric, render
 
-TOPOLOGIES = ("sequence_to_vector", "video_classifier")
+CLASS_TOPOLOGIES = ("sequence_to_vector", "video_classifier")
 MAX_CLASSES = 40
 MAX_PAIRS = 30
 
@@ -31,7 +31,7 @@ class ClassScore(NamedTuple):
 
 def classes(run: RunData) -> Section | None:
     """The confusion matrix and the scores of each class; None for other kinds of predictions."""
-    if run.setting("task", "topology") not in TOPOLOGIES or _tells_numbers(run):
+    if run.setting("task", "topology") not in CLASS_TOPOLOGIES or _tells_numbers(run):
         return None
     counts = Counter((row.target, row.prediction) for row in run.predictions)
     names = sorted({name for pair in counts for name in pair}, key=_natural)

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from seqloom.errors import DataError
+from seqloom.runs.files import json_lines
+from seqloom.runs.metrics_file import KEYS
 from seqloom.tracking.report.kept_clips import Clip, read_clips
 
 TEXT_METRICS = ("/bleu", "/chrf")
@@ -158,20 +160,19 @@ def _read_metrics(run: RunData, text: str) -> None:
         )
         for name, cell in row.items():
             value = _number(cell)
-            if name and value is not None and name not in ("step", "epoch", "seconds"):
+            if name and value is not None and name not in KEYS:
                 run.metrics.setdefault(name, []).append(Point(*at, value))
 
 
 def _read_predictions(run: RunData, text: str) -> None:
     """A line that is no object (the last one of a killed run) is left out and counted."""
     num_damaged = 0
-    # Not splitlines(): U+2028 and its like may stand unescaped inside a JSON string.
-    for line in text.split("\n"):
-        if not line.strip():
-            continue
+    for line in json_lines(text):
         try:
             row = json.loads(line)
-            source, target, output = (_text(row[key]) for key in ("input", "target", "prediction"))
+            source, target, output = (
+                text_of(row[key]) for key in ("input", "target", "prediction")
+            )
             score = _finite(row.get("score"))
             index = len(run.predictions)
             run.predictions.append(Prediction(index, source, target, output, score))
@@ -216,7 +217,7 @@ def _read_clips(run: RunData, text: str) -> None:
         run.problems.append(f"clips/clips.json: {num_lost} clips have no prediction")
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)

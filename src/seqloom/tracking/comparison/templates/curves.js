@@ -63,8 +63,7 @@
         .filter((line) => line && line.xs.length);
       if (state.lines === "runs") return shown;
       const alive = shown.filter((line) => line.status !== "failed");
-      return groups.map((group, k) => [group, k]).sort((a, b) => ranks[a[1]] - ranks[b[1]])
-        .map(([group, k]) => [group, k, alive.filter((line) => line.group === k)])
+      return groups.map((group, k) => [group, k, alive.filter((line) => line.group === k)])
         .filter(([, , members]) => members.length)
         .map(([group, k, members]) => meanLine(group.label, look(k), members));
     }
@@ -163,7 +162,7 @@
       const drawn = selection.shown.map((k) => runs[k])
         .filter((run) => state.lines === "runs" || run.status !== "failed");
       const present = [...new Set(drawn.map((run) => run.group))].filter((k) => k !== null);
-      present.sort((a, b) => ranks[a] - ranks[b]);
+      present.sort((a, b) => a - b);
       const items = present.slice(0, Math.min(NUM_LOOKS, 2 * NUM_TONES)).map((k) => {
         const svg = document.createElementNS(SVG, "svg");
         svg.setAttribute("viewBox", "0 0 24 8");

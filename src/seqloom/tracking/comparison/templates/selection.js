@@ -1,6 +1,6 @@
   // Which runs are seen: the filter, the ranges of the parallel coordinates, the ticks.
   const read = (id) => JSON.parse(document.getElementById(id).text);
-  const data = read("comparison"), columns = read("columns"), ranks = read("ranks");
+  const data = read("comparison"), columns = read("columns");
   const { runs, groups, keys, main } = data;
   const NUM_TONES = 10;
   const NUM_LOOKS = groups.length > 40 ? 10 : 40;  // of very many groups only the best stand out
@@ -15,11 +15,10 @@
     text.length > limit ? text.slice(0, limit - 1) + "\u2026" : text);
   const brief = (value) => (isNumber(value) ? short(Number(value.toPrecision(4))) : words(value));
 
-  // How a run is drawn: a colour and a dash by the rank of its group, grey beyond all of them.
+  // How a run is drawn: a colour and a dash by its group, of which the best come first.
   function look(group) {
-    const rank = group === null || group === undefined ? Infinity : ranks[group];
-    if (rank >= NUM_LOOKS) return "tone-none";
-    return `tone-${rank % NUM_TONES} dash-${Math.floor(rank / NUM_TONES)}`;
+    if (group === null || group === undefined || group >= NUM_LOOKS) return "tone-none";
+    return `tone-${group % NUM_TONES} dash-${Math.floor(group / NUM_TONES)}`;
   }
 
   function make(tag, attributes, ...inside) {
