@@ -15,10 +15,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from omegaconf import DictConfig
@@ -29,10 +27,12 @@ from seqloom.config.overrides import quoted
 from seqloom.errors import ConfigError, DataError, SeqloomError
 from seqloom.runs import RunFolder, Summary
 from seqloom.runs.provenance import NUMERIC, read_environment, read_patch
+from seqloom.runs.signals import handled
 from seqloom.runs.surroundings import describe, differing, without_home
 from seqloom.sweeps.jobs import OF_A_RUN
 
 MAX_ROWS, CELL_WIDTH = 20, 48
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class ReproductionError(SeqloomError):
@@ -171,7 +171,7 @@ def _train(folder: RunFolder, named: list[str], environment: dict[str, str]) -> 
     words = ["-m", "seqloom", "train", f"resume={quoted(str(folder.path))}", *named]
     # A group of its own: from a terminal it would get Ctrl-C twice, which ends it at once.
     process = subprocess.Popen([sys.executable, *words], env=environment, process_group=0)
-    with _forwarded(process):
+    with handled(lambda signum, frame: process.send_signal(signum), _SIGNALS):
         code = process.wait()
     if code in (130, 143):
         print(f"nothing was compared; {folder.path} holds what was trained so far: delete it")
@@ -180,21 +180,6 @@ def _train(folder: RunFolder, named: list[str], environment: dict[str, str]) -> 
         raise ReproductionError(
             str(folder.path), f"training again ended with exit code {code}", f"see {folder.log}"
         )
-
-
-@contextmanager
-def _forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM go on to `process`."""
-
-    def forward(signum: int, frame: FrameType | None) -> None:
-        process.send_signal(signum)
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _verdict(then: RunFolder, now: RunFolder, until: int | None) -> int:

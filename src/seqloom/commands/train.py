@@ -29,6 +29,7 @@ from seqloom.config import trust_file_of
 from seqloom.errors import ConfigError, one_line
 from seqloom.runs import RunFolder, Summary, collect_versions, duration_s, read_metrics
 from seqloom.runs.provenance import Session
+from seqloom.runs.signals import handled
 from seqloom.sweeps.jobs import PARENT_VARIABLE
 
 JOIN_VARIABLE = "SEQLOOM_RUN_DIR"
@@ -199,17 +200,9 @@ def _saved_ns(folder: RunFolder) -> int | None:
 def _stop_as_exit(preemption: str | None) -> Iterator[None]:
     """SIGTERM, and the signal named `preemption`, end the block by SystemExit(143), so that what it
     opened is closed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def leave(signum: int, frame: FrameType | None) -> None:
         sys.exit(128 + signal.SIGTERM)
 
-    numbers = [signal.SIGTERM, *([signal_number(preemption)] if preemption else [])]
-    before = {number: signal.signal(number, leave) for number in numbers}
-    try:
+    with handled(leave, [signal.SIGTERM, *([signal_number(preemption)] if preemption else [])]):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

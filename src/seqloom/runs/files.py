@@ -4,6 +4,7 @@ A reader never sees half a file and a power cut never leaves one. Price: one `fs
 """
 
 import hashlib
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,15 @@ def write_atomic(path: Path, text: str) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def json_value(value: Any) -> Any:
+    """The same with null for numbers that JSON has no word for, and tuples as lists."""
+    if isinstance(value, dict):
+        return {key: json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def json_lines(text: str) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import platform
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.errors import DataError
-from seqloom.runs.files import write_atomic
+from seqloom.runs.files import json_value, write_atomic
 
 STATUSES = ("running", "finished", "failed", "interrupted")
 
@@ -61,7 +60,7 @@ class Summary:
     def write(self, path: Path) -> None:
         """Replaces `path`, atomically."""
         assert self.status in STATUSES
-        plain = _finite(dataclasses.asdict(self))
+        plain = json_value(dataclasses.asdict(self))
         write_atomic(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
     @classmethod
@@ -94,11 +93,3 @@ def collect_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue  # Run from a checkout, or an extra that is not installed.
     return versions
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from seqloom.errors import DataError
-from seqloom.runs.files import write_atomic
+from seqloom.runs.files import json_value, write_atomic
 
 RECORD = "sweep.json"
 
@@ -100,7 +98,7 @@ class SweepRecord:
 
     def write(self, folder: Path) -> None:
         """Replaces `folder`/sweep.json."""
-        text = json.dumps(_plain(dataclasses.asdict(self)), indent=2, allow_nan=False)
+        text = json.dumps(json_value(dataclasses.asdict(self)), indent=2, allow_nan=False)
         write_atomic(folder / RECORD, text + "\n")
 
     @classmethod
@@ -117,12 +115,3 @@ class SweepRecord:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             why = f"it is not the record of a sweep ({error})"
             raise DataError(str(path), why, "start the sweep again, which writes it") from None
-
-
-def _plain(value: Any) -> Any:
-    """The same with null for what JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

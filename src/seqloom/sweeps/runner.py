@@ -13,16 +13,15 @@ import dataclasses
 import os
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from seqloom.runs.lock import is_held
+from seqloom.runs.signals import handled
 from seqloom.sweeps.jobs import Job, JobError
 from seqloom.sweeps.outcome import Outcome, read_outcome
 from seqloom.sweeps.progress import ProgressReader
@@ -85,7 +84,7 @@ class Runner:
         Raises SystemExit (130, 143) when a signal ended it; the jobs have been saved.
         """
         self._note()
-        with self._listening():
+        with handled(lambda signum, frame: self._signals.append(signum), _SIGNALS):
             while True:
                 self._hand_on_signals()
                 if self._received is None:
@@ -172,23 +171,6 @@ class Runner:
         if at_once or time.monotonic() - self._shown_s >= SHOW_S:
             self._table.show(self._source.record(), self._folder)
             self._shown_s = time.monotonic()
-
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Signals are noted; outside the main thread they are not ours to handle."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def handle(signum: int, frame: FrameType | None) -> None:
-            self._signals.append(signum)
-
-        before = {number: signal.signal(number, handle) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def check_jobs(record: SweepRecord, folder: Path) -> None:

@@ -32,12 +32,18 @@ class Pruner(StrEnum):
 
 
 @dataclass
-class Optuna:
+class Sweep:
+    """What a list of jobs and a search have in common."""
+
     name: str = MISSING
     dry_run: bool = MISSING
     restart: bool = MISSING
     retry_failed: bool = MISSING
     objectives: dict[str, Direction] = field(default_factory=dict)
+
+
+@dataclass
+class Optuna(Sweep):
     num_trials: int = MISSING
     spaces: list[str] | None = MISSING
     seed: int = MISSING

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from seqloom.config.schemas.choices import Direction
-from seqloom.config.schemas.searching import Optuna
+from seqloom.config.schemas.searching import Optuna, Sweep
 
 
 @dataclass
@@ -18,12 +17,8 @@ class Launcher:
 
 
 @dataclass
-class Grid:
-    name: str = MISSING
-    dry_run: bool = MISSING
-    restart: bool = MISSING
-    retry_failed: bool = MISSING
-    objectives: dict[str, Direction] = field(default_factory=dict)
+class Grid(Sweep):
+    pass
 
 
 SCHEMAS: dict[str, dict[str, type]] = {

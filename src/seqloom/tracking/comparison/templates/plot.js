@@ -95,14 +95,7 @@
       const centre = cursor >= 0 ? x.place(stops[cursor].x) / BOX : 0.5;
       zoom(valueAt(centre - factor / 2), valueAt(centre + factor / 2));
     }
-    const acts = {
-      in: () => zoomBy(0.5),
-      out: () => zoomBy(2),
-      all: () => zoom(-Infinity, Infinity),
-    };
-    figure.querySelectorAll("[data-zoom]").forEach((button) => {
-      button.addEventListener("click", () => acts[button.dataset.zoom]());
-    });
+    const acts = zoomButtons(figure, zoomBy, zoom);
 
     reader.addEventListener("keydown", (event) => {
       const last = stops.length - 1, page = Math.max(1, Math.round(last / 10));

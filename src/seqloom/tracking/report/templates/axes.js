@@ -61,3 +61,16 @@
     const air = 0.04 * (high - low) || Math.abs(high) * 0.1 || 1;
     return axis(low - air, high + air, false);
   }
+
+  // The buttons below a chart; what they do, by name, for its keys.
+  function zoomButtons(figure, zoomBy, zoom) {
+    const acts = {
+      in: () => zoomBy(0.5),
+      out: () => zoomBy(2),
+      all: () => zoom(-Infinity, Infinity),
+    };
+    figure.querySelectorAll("[data-zoom]").forEach((button) => {
+      button.addEventListener("click", () => acts[button.dataset.zoom]());
+    });
+    return acts;
+  }

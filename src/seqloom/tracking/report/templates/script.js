@@ -101,14 +101,7 @@
       zoom(centre - half, centre + half);
     }
 
-    const acts = {
-      in: () => zoomBy(0.5),
-      out: () => zoomBy(2),
-      all: () => zoom(-Infinity, Infinity),
-    };
-    figure.querySelectorAll("[data-zoom]").forEach((button) => {
-      button.addEventListener("click", () => acts[button.dataset.zoom]());
-    });
+    const acts = zoomButtons(figure, zoomBy, zoom);
     reader.addEventListener("keydown", (event) => {
       const last = stops().length - 1;
       const page = Math.max(1, Math.round(last / 10));
